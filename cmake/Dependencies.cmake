@@ -1,0 +1,42 @@
+# What the project stands on, each found by name; `./run setup` installs all of it.
+#
+#   library         version here      licence
+#   LibTorch        2.11.0            BSD-3-Clause     (PyPI wheel torch==2.11.0)
+#   Open MPI        >= 4.1            BSD-3-Clause
+#   protobuf        >= 3.12           BSD-3-Clause
+#   spdlog, fmt     >= 1.9, >= 8      MIT
+#   yaml-cpp        >= 0.7            MIT
+#   CLI11           >= 2.1            BSD-3-Clause
+#   nlohmann-json   >= 3.10           MIT
+#   PCRE2           >= 10.39          BSD-3-Clause
+#   utf8proc        >= 2.7            MIT
+#   SentencePiece   >= 0.1.96         Apache-2.0
+#   OpenSSL crypto  >= 3.0            Apache-2.0       (SHA-256)
+#   xxHash          >= 0.8            BSD-2-Clause     (XXH3, base fingerprint)
+#   GoogleTest      >= 1.11           BSD-3-Clause     (tests only)
+include(LibTorch)
+
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(nlohmann_json REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(MPI REQUIRED COMPONENTS CXX)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+if(MOLORA_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+
+# How tests start ranks: works as root, with more ranks than cores, without probing networks.
+set(MOLORA_MPIRUN ${MPIEXEC_EXECUTABLE} --oversubscribe --bind-to none
+    --mca pml ob1 --mca btl self,vader,tcp)
+set(MOLORA_TEST_ENVIRONMENT
+    OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1)

@@ -1,0 +1,114 @@
+# How every target of the project is built: language level, warnings, and the functions
+# molora_add_library() and molora_add_test().
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 12)
+  message(FATAL_ERROR "molora needs g++ 12 or newer, but ${CMAKE_CXX_COMPILER} is "
+                      "${CMAKE_CXX_COMPILER_VERSION}. Install g++-12 and set CXX=g++-12.")
+endif()
+
+find_program(MOLORA_CCACHE ccache)
+if(MOLORA_CCACHE)
+  # The sloppiness is what ccache asks for when a precompiled header is in use.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      ${MOLORA_CCACHE})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
+  endif()
+endif()
+
+add_library(molora_flags INTERFACE)
+target_compile_options(molora_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wsign-conversion -Wno-psabi -Werror>)
+if(MOLORA_SANITIZE)
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined
+                      -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+
+# molora_add_library(<folder> [TORCH] [LINK <target>...]): the static library molora_<folder> of
+# every source file in src/<folder>. TORCH adds LibTorch and the shared precompiled header.
+function(molora_add_library folder)
+  cmake_parse_arguments(ARG "TORCH" "" "LINK" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${folder}/*.cc)
+  add_library(molora_${folder} STATIC ${sources})
+  target_include_directories(molora_${folder} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(molora_${folder} PUBLIC ${ARG_LINK} PRIVATE molora_flags)
+  if(ARG_TORCH)
+    target_link_libraries(molora_${folder} PUBLIC molora::torch)
+    molora_use_torch_header(molora_${folder})
+  endif()
+endfunction()
+
+# One precompiled <ATen/ATen.h> serves every target that uses LibTorch.
+function(molora_use_torch_header target)
+  if(NOT TARGET molora_torch_header)
+    file(WRITE ${CMAKE_BINARY_DIR}/torch_header.cc "// Owner of the precompiled LibTorch header.\n")
+    add_library(molora_torch_header OBJECT ${CMAKE_BINARY_DIR}/torch_header.cc)
+    target_link_libraries(molora_torch_header PUBLIC molora::torch PRIVATE molora_flags)
+    target_precompile_headers(molora_torch_header PRIVATE
+                              <ATen/ATen.h> <torch/csrc/autograd/custom_function.h>)
+  endif()
+  target_precompile_headers(${target} REUSE_FROM molora_torch_header)
+endfunction()
+
+# molora_add_test(<program> SOURCES <file>... [TORCH] [RANKS <n>...] [LABELS <label>...]
+#                 [LINK <target>...])
+# Builds the program and registers each TEST suite found in its sources as one ctest test of the
+# suite's name (so `ctest -R Golden` works), once per number of MPI ranks when RANKS is given.
+function(molora_add_test program)
+  cmake_parse_arguments(ARG "TORCH" "TIMEOUT" "SOURCES;RANKS;LABELS;LINK" ${ARGN})
+  add_executable(${program} ${ARG_SOURCES})
+  target_include_directories(${program} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_link_libraries(${program} PRIVATE ${ARG_LINK} GTest::gmock GTest::gtest molora_flags)
+  if(NOT ARG_RANKS)
+    target_link_libraries(${program} PRIVATE GTest::gtest_main)
+  endif()
+  if(ARG_TORCH)
+    molora_use_torch_header(${program})
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 600)
+  endif()
+
+  set(suites)
+  foreach(source ${ARG_SOURCES})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
+    file(STRINGS ${source} lines REGEX "^(TEST|TEST_F|TEST_P|TYPED_TEST)\\(")
+    foreach(line ${lines})
+      string(REGEX REPLACE "^[A-Z_]+\\(([A-Za-z0-9_]+),.*" "\\1" suite "${line}")
+      list(APPEND suites ${suite})
+    endforeach()
+  endforeach()
+  list(REMOVE_DUPLICATES suites)
+  foreach(suite ${suites})
+    set(filter --gtest_filter=${suite}.*:*/${suite}.*:${suite}/*.*)
+    if(ARG_RANKS)
+      foreach(ranks ${ARG_RANKS})
+        molora_register_test(${suite}.np${ranks} ${ARG_TIMEOUT} "${ARG_LABELS}"
+          ${MOLORA_MPIRUN} -np ${ranks} $<TARGET_FILE:${program}> ${filter})
+        set_tests_properties(${suite}.np${ranks} PROPERTIES PROCESSORS 2)
+      endforeach()
+    else()
+      molora_register_test(${suite} ${ARG_TIMEOUT} "${ARG_LABELS}"
+        $<TARGET_FILE:${program}> ${filter})
+    endif()
+  endforeach()
+endfunction()
+
+# A filter that selects nothing is a failure, not a success.
+function(molora_register_test name timeout labels)
+  add_test(NAME ${name} COMMAND ${ARGN} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES
+    LABELS "${labels}" TIMEOUT ${timeout}
+    FAIL_REGULAR_EXPRESSION "Running 0 tests from 0 test suites"
+    ENVIRONMENT "${MOLORA_TEST_ENVIRONMENT}")
+endfunction()

@@ -1,0 +1,38 @@
+// Digests: SHA-256 to name content, XXH3 to notice that bytes changed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace molora {
+
+// SHA-256 (FIPS 180-4) over bytes given in pieces.
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(const Sha256&) = delete;
+  Sha256& operator=(const Sha256&) = delete;
+  Sha256(Sha256&&) = delete;
+  Sha256& operator=(Sha256&&) = delete;
+
+  void update(std::span<const std::byte> bytes);
+  void update(std::string_view text) { update(std::as_bytes(std::span(text.data(), text.size()))); }
+  // 64 hexadecimal digits. REQUIRES: called once, last.
+  std::string hex();
+
+ private:
+  struct Context;
+  std::unique_ptr<Context> context_;
+};
+
+std::string sha256_hex(std::string_view text);
+
+// XXH3 of 128 bits, as 32 hexadecimal digits: fast enough for whole models, not cryptographic.
+std::string xxh3_hex(std::span<const std::byte> bytes);
+
+}  // namespace molora

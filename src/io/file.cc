@@ -1,0 +1,159 @@
+#include "io/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+
+namespace molora {
+
+namespace {
+
+[[noreturn]] void throw_io(std::string_view operation, const std::filesystem::path& path,
+                           int code) {
+  std::string advice;
+  if (code == ENOSPC || code == EDQUOT) advice = "; free space or choose another folder";
+  if (code == EACCES || code == EPERM || code == EROFS) advice = "; check the permissions";
+  throw IoError(fmt::format("{}: cannot {}: {}{}", path.string(), operation,
+                            std::generic_category().message(code), advice));
+}
+
+// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  Descriptor(const std::filesystem::path& path, int flags, std::string_view operation)
+      : value_(::open(path.c_str(), flags | O_CLOEXEC, 0644)) {
+    if (value_ < 0) throw_io(operation, path, errno);
+  }
+  ~Descriptor() { ::close(value_); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  Descriptor(Descriptor&&) = delete;
+  Descriptor& operator=(Descriptor&&) = delete;
+  int value() const { return value_; }
+
+ private:
+  int value_;
+};
+
+size_t regular_file_size(int descriptor, const std::filesystem::path& path) {
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0) throw_io("inspect", path, errno);
+  if (!S_ISREG(status.st_mode)) {
+    throw IoError(fmt::format("{}: expected a file, found {}", path.string(),
+                              S_ISDIR(status.st_mode) ? "a folder" : "something else"));
+  }
+  return static_cast<size_t>(status.st_size);
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
+  const Descriptor descriptor(path, O_RDONLY, "open");
+  size_ = regular_file_size(descriptor.value(), path);
+  if (size_ == 0) return;
+  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor.value(), 0);
+  if (address == MAP_FAILED) throw_io("map", path, errno);
+  data_ = static_cast<const std::byte*>(address);
+}
+
+MappedFile::~MappedFile() { unmap(); }
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  if (this != &other) {
+    unmap();
+    path_ = std::move(other.path_);
+    data_ = std::exchange(other.data_, nullptr);
+    size_ = std::exchange(other.size_, 0);
+  }
+  return *this;
+}
+
+void MappedFile::unmap() noexcept {
+  // munmap fails only on wrong arguments; the address and size are those that mmap gave.
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  data_ = nullptr;
+}
+
+std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
+  const Descriptor descriptor(path, O_RDONLY, "open");
+  const size_t size = regular_file_size(descriptor.value(), path);
+  if (size > max_bytes) {
+    throw IoError(fmt::format("{}: {} bytes, but at most {} are expected here", path.string(), size,
+                              max_bytes));
+  }
+  std::string content(size, '\0');
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t got = ::read(descriptor.value(), content.data() + done, size - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_io("read", path, errno);
+    if (got == 0) throw IoError(fmt::format("{}: shrank while it was read", path.string()));
+    done += static_cast<size_t>(got);
+  }
+  return content;
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const Descriptor descriptor(folder, O_RDONLY | O_DIRECTORY, "open the folder");
+  if (::fsync(descriptor.value()) != 0) throw_io("sync the folder", folder, errno);
+}
+
+void make_folders(const std::filesystem::path& folder) {
+  std::error_code code;
+  std::filesystem::create_directories(folder, code);
+  if (code) throw_io("make the folder", folder, code.value());
+}
+
+void write_file_atomic(const std::filesystem::path& path, std::string_view content) {
+  std::filesystem::path temporary = path;
+  temporary += ".tmp";
+  FileWriter writer(temporary);
+  writer.write(content);
+  writer.finish();
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    throw_io("rename a new version over", path, errno);
+  sync_folder(path.has_parent_path() ? path.parent_path() : ".");
+}
+
+FileWriter::FileWriter(const std::filesystem::path& path)
+    : path_(path),
+      descriptor_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
+  if (descriptor_ < 0) throw_io("create", path, errno);
+}
+
+FileWriter::~FileWriter() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void FileWriter::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::write(descriptor_, bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) throw_io("write", path_, errno);
+    bytes = bytes.subspan(static_cast<size_t>(put));
+    size_ += static_cast<uint64_t>(put);
+  }
+}
+
+void FileWriter::finish() {
+  if (::fsync(descriptor_) != 0) throw_io("sync", path_, errno);
+  const int descriptor = std::exchange(descriptor_, -1);
+  if (::close(descriptor) != 0) throw_io("close", path_, errno);
+}
+
+}  // namespace molora

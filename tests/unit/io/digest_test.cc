@@ -1,0 +1,30 @@
+#include "io/digest.h"
+
+#include <gtest/gtest.h>
+
+namespace molora {
+namespace {
+
+TEST(Digest, Sha256EqualsThePublishedVectors) {
+  EXPECT_EQ(sha256_hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+TEST(Digest, Sha256InPiecesEqualsTheWhole) {
+  Sha256 digest;
+  digest.update("a");
+  digest.update("bc");
+  EXPECT_EQ(digest.hex(), sha256_hex("abc"));
+}
+
+TEST(Digest, Xxh3NoticesOneBit) {
+  std::string text(1000, 'x');
+  const auto bytes = [&text] { return std::as_bytes(std::span(text.data(), text.size())); };
+  const std::string before = xxh3_hex(bytes());
+  text[500] ^= 1;
+  EXPECT_NE(xxh3_hex(bytes()), before);
+  EXPECT_EQ(before.size(), 32u);
+}
+
+}  // namespace
+}  // namespace molora
