@@ -1,0 +1,53 @@
+// The last collectives of a communicator: what a rank was doing when a run hangs, and how many
+// bytes each kind of operation has moved.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace molora {
+
+enum class CollectiveKind { kBarrier, kBroadcast, kAllGather, kAllToAll };
+
+const char* collective_name(CollectiveKind kind);
+
+// Not thread-safe: it belongs to one communicator, which belongs to one thread.
+class FlightRecord {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  struct Entry {
+    uint64_t sequence = 0;  // 1 for the first collective
+    CollectiveKind kind = CollectiveKind::kBarrier;
+    uint64_t bytes_sent = 0;  // to other ranks
+    Clock::time_point entered;
+    bool left = false;
+    Clock::time_point left_at;
+  };
+
+  // Notes that the next collective begins; returns its sequence number.
+  uint64_t enter(CollectiveKind kind, uint64_t bytes_sent);
+  // Notes that the collective of the latest enter() has ended.
+  void leave();
+
+  uint64_t sequence() const { return sequence_; }
+  uint64_t bytes_sent(CollectiveKind kind) const { return bytes_.at(static_cast<size_t>(kind)); }
+  uint64_t total_bytes_sent() const;
+  // Oldest first; at most kCapacity.
+  std::vector<Entry> entries() const;
+  // The latest entries as text, newest last, for an error message or a log.
+  std::string summary(size_t count) const;
+
+  static constexpr size_t kCapacity = 256;
+
+ private:
+  std::array<Entry, kCapacity> ring_;
+  std::array<uint64_t, 4> bytes_{};
+  uint64_t sequence_ = 0;
+};
+
+}  // namespace molora

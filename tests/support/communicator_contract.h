@@ -1,0 +1,111 @@
+// What every communicator must do, whatever carries its bytes. The body runs on each rank.
+#pragma once
+
+#include <cstdint>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "comm/communicator.h"
+#include "comm/fixed_order_sum.h"
+
+namespace molora::testing {
+
+inline void check_broadcast(Communicator& comm) {
+  for (int root = 0; root < comm.size(); ++root) {
+    std::vector<int> values(5, comm.rank());
+    comm.broadcast(std::as_writable_bytes(std::span(values)), root);
+    EXPECT_EQ(values, std::vector<int>(5, root));
+  }
+}
+
+inline void check_all_gather(Communicator& comm) {
+  const std::vector<int> mine = {comm.rank(), comm.rank() * 10};
+  std::vector<int> all(2 * static_cast<size_t>(comm.size()));
+  comm.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
+  for (int i = 0; i < comm.size(); ++i) {
+    EXPECT_EQ(all[2 * static_cast<size_t>(i)], i);
+    EXPECT_EQ(all[2 * static_cast<size_t>(i) + 1], 10 * i);
+  }
+}
+
+// Rank r sends r + i + 1 bytes of value 16 r + i to rank i; pairs with (r + i) % 3 == 0 send
+// nothing.
+inline void check_all_to_all(Communicator& comm) {
+  const int rank = comm.rank();
+  const auto count = [](int from, int to) {
+    return (from + to) % 3 == 0 ? size_t{0} : static_cast<size_t>(from + to + 1);
+  };
+  std::vector<size_t> send_bytes;
+  std::vector<size_t> recv_bytes;
+  std::vector<uint8_t> send;
+  std::vector<uint8_t> expected;
+  for (int peer = 0; peer < comm.size(); ++peer) {
+    send_bytes.push_back(count(rank, peer));
+    recv_bytes.push_back(count(peer, rank));
+    send.insert(send.end(), send_bytes.back(), static_cast<uint8_t>(16 * rank + peer));
+    expected.insert(expected.end(), recv_bytes.back(), static_cast<uint8_t>(16 * peer + rank));
+  }
+  std::vector<uint8_t> recv(expected.size());
+  comm.all_to_all(std::as_bytes(std::span(send)), send_bytes,
+                  std::as_writable_bytes(std::span(recv)), recv_bytes);
+  EXPECT_EQ(recv, expected);
+}
+
+inline void check_empty_buffers(Communicator& comm) {
+  const std::vector<size_t> none(static_cast<size_t>(comm.size()), 0);
+  comm.all_to_all({}, none, {}, none);
+  comm.all_gather({}, {});
+  comm.broadcast({}, 0);
+  comm.barrier();
+  std::vector<float> no_values;
+  fixed_order_sum(comm, std::span(no_values));
+}
+
+// The sum is ((x_0 + x_1) + x_2) + ..., bit for bit, however long the buffer is.
+inline void check_fixed_order_sum(Communicator& comm) {
+  const auto value = [](int rank, size_t i) {
+    return static_cast<float>(1.0 / (1.0 + static_cast<double>(i) + 7.0 * rank)) *
+           (rank % 2 == 0 ? 1.0e4f : -1.0f);
+  };
+  for (const size_t length : {size_t{1}, size_t{2}, size_t{3}, size_t{1000}, size_t{4097}}) {
+    std::vector<float> values(length);
+    for (size_t i = 0; i < length; ++i) values[i] = value(comm.rank(), i);
+    fixed_order_sum(comm, std::span(values));
+    for (size_t i = 0; i < length; ++i) {
+      float expected = value(0, i);
+      for (int rank = 1; rank < comm.size(); ++rank) expected += value(rank, i);
+      ASSERT_EQ(values[i], expected) << "length " << length << " element " << i;
+    }
+  }
+}
+
+inline void check_texts(Communicator& comm) {
+  EXPECT_EQ(broadcast_text(comm, comm.rank() == 0 ? "from zero" : "", 0), "from zero");
+  const auto texts = all_gather_text(comm, std::string(static_cast<size_t>(comm.rank()), 'x'));
+  ASSERT_EQ(texts.size(), static_cast<size_t>(comm.size()));
+  for (size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(texts[i], std::string(i, 'x'));
+}
+
+inline void check_bytes_counted(Communicator& comm) {
+  const uint64_t before = comm.record().bytes_sent(CollectiveKind::kAllGather);
+  const std::vector<int> mine(3, 1);
+  std::vector<int> all(3 * static_cast<size_t>(comm.size()));
+  comm.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
+  EXPECT_EQ(comm.record().bytes_sent(CollectiveKind::kAllGather) - before,
+            12u * static_cast<unsigned>(comm.size() - 1));
+}
+
+inline void check_communicator_contract(Communicator& comm) {
+  check_broadcast(comm);
+  check_all_gather(comm);
+  check_all_to_all(comm);
+  check_empty_buffers(comm);
+  check_fixed_order_sum(comm);
+  check_texts(comm);
+  check_bytes_counted(comm);
+}
+
+}  // namespace molora::testing
