@@ -1,0 +1,75 @@
+#include "tensor/philox_tensor.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+
+#include "base/check.h"
+#include "base/philox.h"
+
+namespace molora {
+
+namespace {
+
+// Word `index` of the stream: block index / 4, word index % 4.
+uint32_t philox_word(uint64_t key, uint64_t index) {
+  const uint64_t block = index / 4;
+  return philox_4x32_10(
+      key, {static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), 0, 0})[index % 4];
+}
+
+// One row of the mask. A block of four words serves four neighbouring columns.
+template <typename Number>
+void fill_mask_row(Number* row, int64_t width, uint64_t sample, uint64_t position, uint64_t key,
+                   uint32_t drop_below, Number kept) {
+  for (int64_t column = 0; column < width; column += 4) {
+    const PhiloxBlock words =
+        philox_4x32_10(key, {static_cast<uint32_t>(column / 4), static_cast<uint32_t>(position),
+                             static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32)});
+    const int64_t count = std::min<int64_t>(4, width - column);
+    for (int64_t i = 0; i < count; ++i) {
+      row[column + i] = words[static_cast<size_t>(i)] < drop_below ? Number{0} : kept;
+    }
+  }
+}
+
+}  // namespace
+
+void fill_uniform(Tensor& tensor, double bound, uint64_t key, uint64_t first_index) {
+  MOLORA_CHECK(tensor.is_contiguous() && tensor.is_cpu());
+  AT_DISPATCH_FLOATING_TYPES(tensor.scalar_type(), "fill_uniform", [&] {
+    auto* data = tensor.data_ptr<scalar_t>();
+    at::parallel_for(0, tensor.numel(), 4096, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const uint32_t word = philox_word(key, first_index + static_cast<uint64_t>(i));
+        data[i] = static_cast<scalar_t>((2.0 * philox_unit(word) - 1.0) * bound);
+      }
+    });
+  });
+}
+
+Tensor dropout_mask(const Tensor& sample_T, const Tensor& position_T, int64_t width, double p,
+                    uint64_t key, at::ScalarType dtype) {
+  MOLORA_CHECK(p >= 0 && p < 1, "p {}", p);
+  MOLORA_CHECK_EQ(sample_T.size(0), position_T.size(0));
+  const int64_t num_tokens = sample_T.size(0);
+  Tensor mask = at::empty({num_tokens, width}, at::TensorOptions().dtype(dtype));
+  const auto* sample = sample_T.const_data_ptr<int64_t>();
+  const auto* position = position_T.const_data_ptr<int64_t>();
+  const auto drop_below = static_cast<uint32_t>(std::llround(p * 4294967296.0));
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, dtype, "dropout_mask", [&] {
+    auto* data = mask.data_ptr<scalar_t>();
+    const auto kept = static_cast<scalar_t>(1.0 / (1.0 - p));
+    at::parallel_for(0, num_tokens, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        fill_mask_row(data + t * width, width, static_cast<uint64_t>(sample[t]),
+                      static_cast<uint64_t>(position[t]), key, drop_below, kept);
+      }
+    });
+  });
+  return mask;
+}
+
+}  // namespace molora

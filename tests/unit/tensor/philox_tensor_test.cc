@@ -1,0 +1,67 @@
+#include "tensor/philox_tensor.h"
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+namespace molora {
+namespace {
+
+TEST(FillUniform, SliceEqualsThePartOfTheWhole) {
+  Tensor whole = at::empty({100}, at::kDouble);
+  Tensor slice = at::empty({30}, at::kDouble);
+  fill_uniform(whole, 0.5, 99, 0);
+  fill_uniform(slice, 0.5, 99, 41);
+  EXPECT_TRUE(whole.slice(0, 41, 71).equal(slice));
+}
+
+TEST(FillUniform, HasTheMomentsOfTheDistribution) {
+  Tensor x = at::empty({100000}, at::kDouble);
+  fill_uniform(x, 2.0, 7, 0);
+  EXPECT_LE(x.abs().max().item<double>(), 2.0);
+  EXPECT_NEAR(x.mean().item<double>(), 0.0, 0.02);
+  EXPECT_NEAR(x.var().item<double>(), 4.0 / 3.0, 0.02);
+}
+
+TEST(FillUniform, DoesNotDependOnThreads) {
+  Tensor one = at::empty({50000}, at::kFloat);
+  Tensor two = at::empty({50000}, at::kFloat);
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  fill_uniform(one, 1.0, 3, 0);
+  at::set_num_threads(4);
+  fill_uniform(two, 1.0, 3, 0);
+  at::set_num_threads(threads);
+  EXPECT_TRUE(one.equal(two));
+}
+
+TEST(DropoutMask, DependsOnTheTokensPlaceNotOnTheBatch) {
+  const Tensor sample = at::tensor({5, 5, 9}, at::kLong);
+  const Tensor position = at::tensor({0, 1, 0}, at::kLong);
+  const Tensor all = dropout_mask(sample, position, 7, 0.4, 11, at::kFloat);
+  const Tensor last =
+      dropout_mask(sample.slice(0, 2), position.slice(0, 2), 7, 0.4, 11, at::kFloat);
+  EXPECT_TRUE(all[2].equal(last[0]));
+  EXPECT_FALSE(all[0].equal(all[1]));
+}
+
+TEST(DropoutMask, HasTheRateAndKeepsTheMean) {
+  const Tensor sample = at::arange(1000, at::kLong);
+  const Tensor position = at::zeros(1000, at::kLong);
+  const Tensor mask = dropout_mask(sample, position, 101, 0.25, 1, at::kDouble);
+  EXPECT_NEAR((mask == 0).to(at::kDouble).mean().item<double>(), 0.25, 0.01);
+  EXPECT_NEAR(mask.mean().item<double>(), 1.0, 0.01);
+}
+
+TEST(DropoutMask, ZeroRateKeepsEverything) {
+  const Tensor mask =
+      dropout_mask(at::zeros(3, at::kLong), at::zeros(3, at::kLong), 5, 0.0, 1, at::kBFloat16);
+  EXPECT_TRUE(mask.to(at::kFloat).equal(at::ones({3, 5})));
+}
+
+TEST(DropoutMask, NoTokensGiveAnEmptyMask) {
+  const Tensor none = at::zeros(0, at::kLong);
+  EXPECT_EQ(dropout_mask(none, none, 5, 0.5, 1, at::kFloat).sizes(), (at::IntArrayRef{0, 5}));
+}
+
+}  // namespace
+}  // namespace molora
