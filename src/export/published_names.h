@@ -1,0 +1,43 @@
+// Between our stacked tensors and the per-expert tensors that the Python world writes.
+//
+//   ours                               published (PEFT for plain LoRA, MING for experts)
+//   <path>.lora_A [1, r, in]           base_model.model.model.<path>.lora_A.weight [r, in]
+//   <path>.lora_B [1, r, out]          base_model.model.model.<path>.lora_B.weight [out, r]
+//   <path>.lora_A [E, r, in], e        ...<path>.experts.<e>.lora_A_<e>.weight [r, in]
+//   <path>.lora_B [E, r, out], e       ...<path>.experts.<e>.lora_B_<e>.weight [out, r]
+//   <path>.router.weight [E, in]       ...<path>.switch.weight [E, in]
+//   <path>.router.bias [E]             ...<path>.switch.bias [E]
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "model/adapter.h"
+
+namespace molora {
+
+using at::Tensor;
+
+struct PublishedTensor {
+  std::string name;
+  Tensor value;
+};
+
+// The published tensors of one parameter, out of `value`, which has the parameter's shape (the
+// parameter itself, its gradient, or a moment). Views where the layout allows it.
+std::vector<PublishedTensor> to_published(const LinearAdapter& linear, const Parameter& parameter,
+                                          const Tensor& value);
+
+// All of them, in the order of the adapter set's parameters.
+std::vector<PublishedTensor> to_published(const AdapterSet& adapters);
+
+// Overwrites the adapters with published tensors.
+// Throws: DataError (with `origin`) when one is missing, left over or has another shape; nothing is
+// changed then.
+void load_published(const std::map<std::string, Tensor>& tensors, const std::string& origin,
+                    AdapterSet& adapters);
+
+}  // namespace molora

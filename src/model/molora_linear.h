@@ -1,0 +1,29 @@
+// A frozen linear plus its adapter: out = W x + b + s * sum over chosen e of w_e B_e A_e x.
+//
+// Computed in the bottleneck form: with A = [A_0; ..; A_{E-1}] and B = [B_0 .. B_{E-1}] and m(x)
+// holding s * w_e in the r slots of each chosen expert and 0 elsewhere,
+//   out = W x + b + B (m(x) * (A x)).
+// Nothing wider than E * r is computed per token besides the output itself. This form is the
+// definition that every other way to compute an adapter is tested against.
+//
+//   T tokens on this rank, D input width, O output width, E experts, r LoRA rank
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "model/forward_context.h"
+
+namespace molora {
+
+using at::Tensor;
+
+struct FrozenLinear {
+  Tensor weight_OD;  // [out, in]
+  Tensor bias_O;     // [out], or undefined
+};
+
+// x_TD: [tokens, in]. Returns [tokens, out] in x's type. `adapter` null: the frozen linear alone.
+Tensor adapted_linear(const Tensor& x_TD, const FrozenLinear& base, const LinearAdapter* adapter,
+                      const ForwardContext& context);
+
+}  // namespace molora

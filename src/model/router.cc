@@ -1,0 +1,130 @@
+#include "model/router.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "base/check.h"
+
+namespace molora {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// The k largest logits of each token, largest first, ties to the lower index. [tokens, k] int64.
+Tensor top_k_stable(const Tensor& logits_TE, int64_t k) {
+  const auto [sorted, order] = at::sort(logits_TE, /*stable=*/true, /*dim=*/1, /*descending=*/true);
+  return order.slice(1, 0, k).contiguous();
+}
+
+Tensor gate_weights(const Tensor& logits_TE, const Tensor& chosen_TK, RouterConfig::Gate gate) {
+  if (gate == RouterConfig::dense_softmax) return at::softmax(logits_TE, 1);
+  const Tensor kept_TK = gate == RouterConfig::topk_softmax
+                             ? at::softmax(logits_TE.gather(1, chosen_TK), 1)
+                             : at::softmax(logits_TE, 1).gather(1, chosen_TK);
+  return at::zeros_like(logits_TE).scatter(1, chosen_TK, kept_TK);
+}
+
+// Identity on the logits; adds the auxiliary losses' gradient on the way back. The gradient is a
+// closed form of the logits, so it works inside a recomputed region and does not need the losses'
+// values: with p = softmax(z) and g_e = E f_e,
+//   d balance / d z_e = p_e (g_e - sum_j p_j g_j),   d z-loss / d z_e = 2 logsumexp(z) p_e.
+class AuxiliaryGradientHook : public torch::autograd::Function<AuxiliaryGradientHook> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& logits_TE, int64_t router,
+                        int64_t auxiliary) {
+    context->save_for_backward({logits_TE});
+    context->saved_data["router"] = router;
+    context->saved_data["auxiliary"] = auxiliary;
+    return logits_TE.view_as(logits_TE);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const Tensor logits_TE = context->get_saved_variables()[0];
+    const int64_t router = context->saved_data["router"].toInt();
+    const auto* auxiliary =
+        reinterpret_cast<const AuxiliaryGradient*>(context->saved_data["auxiliary"].toInt());
+    const Tensor p_TE = at::softmax(logits_TE, 1);
+    Tensor gradient = gradients[0];
+    if (auxiliary->balance_coef != 0.0) {
+      MOLORA_CHECK(auxiliary->share_RE.defined(), "the shares of the step are not set");
+      const auto num_experts = static_cast<double>(logits_TE.size(1));
+      const Tensor g_E =
+          auxiliary->share_RE.select(0, router).to(logits_TE.scalar_type()) * num_experts;
+      const Tensor mean_T1 = p_TE.mv(g_E).unsqueeze(1);
+      gradient = gradient + p_TE * (g_E - mean_T1) * (auxiliary->scale * auxiliary->balance_coef);
+    }
+    if (auxiliary->z_coef != 0.0) {
+      const Tensor lse_T1 = at::logsumexp(logits_TE, 1, /*keepdim=*/true);
+      gradient = gradient + p_TE * lse_T1 * (2.0 * auxiliary->scale * auxiliary->z_coef);
+    }
+    return {gradient, Tensor(), Tensor()};
+  }
+};
+
+void add_statistics(RouterStatistics& statistics, const LinearAdapter& adapter,
+                    const Tensor& logits_TE, const Tensor& chosen_TK) {
+  const at::NoGradGuard no_grad;
+  const int64_t router = adapter.router_index;
+  statistics.counts_RE.select(0, router) +=
+      at::bincount(chosen_TK.flatten(), {}, adapter.spec.num_experts);
+  const Tensor logits = logits_TE.detach().to(at::kDouble);
+  statistics.prob_sum_RE.select(0, router) += at::softmax(logits, 1).sum(0);
+  statistics.z_sum_R.select(0, router) += at::logsumexp(logits, 1).square().sum();
+  if (router == 0) statistics.num_tokens += logits_TE.size(0);
+}
+
+}  // namespace
+
+RouterStatistics empty_router_statistics(const AdapterSet& adapters) {
+  int64_t num_experts = 0;
+  for (const LinearAdapter& linear : adapters.linears()) {
+    if (!linear.spec.has_router()) continue;
+    MOLORA_CHECK(num_experts == 0 || num_experts == linear.spec.num_experts);
+    num_experts = linear.spec.num_experts;
+  }
+  const int64_t routers = adapters.num_routers();
+  return {at::zeros({routers, num_experts}, at::kLong),
+          at::zeros({routers, num_experts}, at::kDouble), at::zeros({routers}, at::kDouble), 0};
+}
+
+AuxiliaryLosses auxiliary_losses(const RouterStatistics& statistics, const AdapterSet& adapters) {
+  if (adapters.num_routers() == 0 || statistics.num_tokens == 0) return {};
+  const auto tokens = static_cast<double>(statistics.num_tokens);
+  const Tensor counts_RE = statistics.counts_RE.to(at::kDouble);
+  const Tensor share_RE = counts_RE / counts_RE.sum(1, /*keepdim=*/true);
+  const Tensor mean_prob_RE = statistics.prob_sum_RE / tokens;
+  const auto num_experts = static_cast<double>(counts_RE.size(1));
+  return {num_experts * (share_RE * mean_prob_RE).sum(1).mean().item<double>(),
+          (statistics.z_sum_R / tokens).mean().item<double>()};
+}
+
+Tensor route(const Tensor& x_TD, const LinearAdapter& adapter, const RoutingContext& context) {
+  MOLORA_CHECK(adapter.spec.has_router());
+  const at::ScalarType precision = adapter.router_weight.scalar_type();
+  Tensor logits_TE = at::linear(x_TD.to(precision), adapter.router_weight, adapter.router_bias);
+  if (context.auxiliary != nullptr && context.auxiliary->is_active() && logits_TE.requires_grad()) {
+    logits_TE = AuxiliaryGradientHook::apply(logits_TE, adapter.router_index,
+                                             reinterpret_cast<int64_t>(context.auxiliary));
+  }
+  const auto router = static_cast<size_t>(adapter.router_index);
+  Tensor chosen_TK;
+  if (context.choices != nullptr && router < context.choices->chosen_TK.size()) {
+    chosen_TK = context.choices->chosen_TK[router];
+  }
+  if (!chosen_TK.defined()) {
+    chosen_TK = top_k_stable(logits_TE.detach(), adapter.spec.experts_per_token);
+    if (context.choices != nullptr) {
+      if (context.choices->chosen_TK.size() <= router)
+        context.choices->chosen_TK.resize(router + 1);
+      context.choices->chosen_TK[router] = chosen_TK;
+    }
+    if (context.statistics != nullptr) {
+      add_statistics(*context.statistics, adapter, logits_TE, chosen_TK);
+    }
+  }
+  MOLORA_CHECK_EQ(chosen_TK.size(0), x_TD.size(0), "tokens of the recorded routing");
+  return gate_weights(logits_TE, chosen_TK, adapter.spec.gate);
+}
+
+}  // namespace molora

@@ -1,0 +1,33 @@
+// What a forward pass reads: token sequences laid end to end, without padding.
+//
+// A sequence sees only itself: attention is block-diagonal over the sequences and positions start
+// again at each. Padding does not exist, so it takes part in nothing.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+namespace molora {
+
+using at::Tensor;
+
+struct TokenBatch {
+  Tensor ids_T;        // [tokens] int64
+  Tensor positions_T;  // [tokens] int64, from 0 (or from the cached length) in each sequence
+  Tensor samples_T;    // [tokens] int64, which sample of the run a token belongs to (for dropout)
+  // Where each sequence begins, and one past the last token: sequences + 1 entries, from 0.
+  std::vector<int64_t> starts;
+
+  int64_t num_tokens() const { return ids_T.size(0); }
+  int64_t num_sequences() const { return static_cast<int64_t>(starts.size()) - 1; }
+};
+
+// A batch of these sequences; sequence i is sample samples[i] of the run and begins at
+// first_positions[i] (0 when the vector is empty). REQUIRES: sizes match.
+TokenBatch make_token_batch(const std::vector<std::vector<int32_t>>& sequences,
+                            const std::vector<int64_t>& samples,
+                            const std::vector<int64_t>& first_positions = {});
+
+}  // namespace molora

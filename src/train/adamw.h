@@ -1,0 +1,43 @@
+// AdamW over the trained tensors (Loshchilov & Hutter 2017, arXiv 1711.05101), as torch.optim.AdamW
+// computes it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "model/adapter.h"
+#include "run_config.pb.h"
+
+namespace molora {
+
+using at::Tensor;
+
+// Refers to the parameters, which must outlive it. State: two moments per parameter, in the
+// parameter's own type, and the number of updates made.
+class AdamW {
+ public:
+  AdamW(const std::vector<Parameter>& parameters, const TrainConfig& config);
+
+  // One update with these gradients (one per parameter, same shape and type).
+  void update(const std::vector<Tensor>& gradients, double learning_rate);
+
+  int64_t num_updates() const { return num_updates_; }
+  void set_num_updates(int64_t updates) { num_updates_ = updates; }
+  // By parameter; shared storage, so that a checkpoint can be read into them.
+  const std::vector<Tensor>& first_moments() const { return first_; }
+  const std::vector<Tensor>& second_moments() const { return second_; }
+
+ private:
+  const std::vector<Parameter>& parameters_;
+  double beta1_;
+  double beta2_;
+  double eps_;
+  double weight_decay_;
+  std::vector<Tensor> first_;
+  std::vector<Tensor> second_;
+  int64_t num_updates_ = 0;
+};
+
+}  // namespace molora

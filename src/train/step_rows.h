@@ -1,0 +1,38 @@
+// The rows that one rank works through in one optimizer step.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace molora {
+
+// One sample: its tokens and which of them are in the loss (as targets: supervised[0] counts for
+// nothing, because nothing predicts the first token).
+struct TrainSequence {
+  std::vector<int32_t> ids;
+  std::vector<uint8_t> supervised;
+  int64_t sample = 0;  // which sample of the run this is; equal on every layout, unique in the run
+};
+
+// Sequences that are worked on together; they do not see each other.
+using TrainRow = std::vector<TrainSequence>;
+
+struct StepRows {
+  std::vector<TrainRow> rows;  // of this rank
+  // Forward and backward passes of this step, the same number on every rank; ranks with fewer rows
+  // go through the remaining ones without tokens.
+  int64_t num_micro_steps = 1;
+  // Of the whole step, over all ranks; every rank knows them from the plan.
+  int64_t step_tokens = 0;
+  int64_t step_supervised = 0;
+  int64_t step_samples = 0;
+};
+
+// How many tokens of a sequence are in the loss.
+int64_t count_supervised(const TrainSequence& sequence);
+
+// Deals the rows of a step out: row i goes to rank i % num_ranks.
+StepRows deal_rows(std::vector<TrainRow> all_rows, int rank, int num_ranks,
+                   int64_t micro_batch_size);
+
+}  // namespace molora

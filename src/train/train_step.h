@@ -1,0 +1,97 @@
+// One optimizer step: forward and backward over the rows of this rank, one sum over the ranks,
+// clip, update.
+//
+// The arithmetic, so that the result does not depend on how rows are dealt out or cut into
+// micro-steps: the loss of a micro-step is a sum over its supervised tokens, every gradient is a
+// plain sum over micro-steps and ranks, and one division by the step's supervised tokens comes
+// last:
+//
+//   gradient = (sum over ranks, micro-steps, tokens of d nll / d theta) / supervised tokens
+//
+// Collectives of one step, all on the data-parallel communicator, in this order on every rank:
+//   1. only with a balance loss: sum of the experts' token counts        routers * experts int64
+//   2. sum of the gradients                                              trained elements
+//   3. sum of the step's statistics                                      4 + routers * experts fp64
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "comm/communicator.h"
+#include "model/decoder.h"
+#include "run_config.pb.h"
+#include "train/adamw.h"
+#include "train/step_rows.h"
+
+namespace molora {
+
+using at::Tensor;
+
+// Of the whole step, over all ranks, the same on every rank.
+struct StepResult {
+  int64_t step = 0;
+  double loss = 0.0;       // mean negative log-likelihood per supervised token
+  double grad_norm = 0.0;  // of the whole gradient, before clipping
+  double learning_rate = 0.0;
+  double balance_loss = 0.0;  // unweighted values; part of the gradient when their weight is not 0
+  double z_loss = 0.0;
+  int64_t tokens = 0;
+  int64_t supervised = 0;
+  int64_t samples = 0;
+  bool is_skipped = false;         // loss or gradient was not finite: nothing was updated
+  bool is_stop_requested = false;  // some rank was asked to stop
+  Tensor expert_counts_RE;         // [routers, experts] int64: choices per expert
+};
+
+class TrainStep {
+ public:
+  // All arguments are referred to and must outlive this object. `communicator`: the ranks that work
+  // on different rows of the same step.
+  struct Parts {
+    const CausalLM& model;
+    AdapterSet& adapters;
+    Communicator& communicator;
+    AdamW& optimizer;
+  };
+  struct Options {
+    TrainConfig train;
+    RouterConfig router;
+    uint64_t seed = 0;
+  };
+  TrainStep(const Parts& parts, const Options& options);
+
+  // Collective. `stop_requested`: whether this rank was asked to stop; reported to all in the
+  // result.
+  enum class Stop { kNo, kRequested };
+  StepResult run(int64_t step, const StepRows& rows, double learning_rate, Stop stop = Stop::kNo);
+
+  // The gradients of the latest run, summed and divided, before clipping; for tests.
+  const std::vector<Tensor>& gradients() const { return gradients_; }
+  // The choices of each micro-step of the latest run; for tests.
+  const std::vector<RoutingChoices>& choices() const { return choices_; }
+
+ private:
+  struct Totals {
+    double loss_sum = 0.0;
+    int64_t supervised = 0;
+  };
+  Totals accumulate_gradients(int64_t step, const StepRows& rows);
+  Totals micro_step(int64_t step, std::span<const TrainRow> rows, RoutingChoices& choices,
+                    RouterStatistics* statistics);
+  void count_choices_ahead(int64_t step, const StepRows& rows);
+  void collect_gradients();
+  void reduce(const Totals& totals, Stop stop, StepResult& result);
+  void clip_and_update(StepResult& result);
+
+  Parts parts_;
+  Options options_;
+  AuxiliaryGradient auxiliary_;
+  RouterStatistics statistics_;
+  std::vector<Tensor> gradients_;
+  std::vector<RoutingChoices> choices_;
+};
+
+}  // namespace molora

@@ -1,0 +1,55 @@
+// A base model and its adapters, held together for a test.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "model/decoder.h"
+
+namespace molora::testing {
+
+inline AdapterConfig frozen_adapters() {
+  AdapterConfig config;
+  TargetsConfig& targets = *config.mutable_targets();
+  targets.set_q_proj(TargetsConfig::frozen);
+  targets.set_k_proj(TargetsConfig::frozen);
+  targets.set_v_proj(TargetsConfig::frozen);
+  targets.set_o_proj(TargetsConfig::frozen);
+  targets.set_gate_proj(TargetsConfig::frozen);
+  targets.set_up_proj(TargetsConfig::frozen);
+  targets.set_down_proj(TargetsConfig::frozen);
+  return config;
+}
+
+inline AdapterConfig lora_everywhere() {
+  AdapterConfig config;
+  TargetsConfig& targets = *config.mutable_targets();
+  targets.set_gate_proj(TargetsConfig::lora);
+  targets.set_up_proj(TargetsConfig::lora);
+  targets.set_down_proj(TargetsConfig::lora);
+  return config;
+}
+
+class LoadedModel {
+ public:
+  LoadedModel(const std::filesystem::path& folder, const AdapterConfig& adapter_config,
+              at::ScalarType compute_type = at::kFloat, uint64_t seed = 1)
+      : architecture_(read_architecture(folder, {})),
+        weights_(folder, architecture_, compute_type),
+        adapters_(architecture_, adapter_config, seed,
+                  compute_type == at::kDouble ? at::kDouble : at::kFloat),
+        model_(architecture_, weights_, adapters_) {}
+
+  const Architecture& architecture() const { return architecture_; }
+  const BaseWeights& weights() const { return weights_; }
+  AdapterSet& adapters() { return adapters_; }
+  const CausalLM& model() const { return model_; }
+
+ private:
+  Architecture architecture_;
+  BaseWeights weights_;
+  AdapterSet adapters_;
+  CausalLM model_;
+};
+
+}  // namespace molora::testing

@@ -1,0 +1,71 @@
+#include "export/published_names.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "support/expect_throw.h"
+#include "support/random_adapters.h"
+#include "support/tiny_model.h"
+
+namespace molora {
+namespace {
+
+AdapterSet tiny_adapters(uint64_t seed) {
+  AdapterConfig config;
+  config.set_num_experts(3);
+  config.set_lora_rank(2);
+  AdapterSet adapters(parse_architecture(testing::tiny_config().dump(), "config.json", {}), config,
+                      seed, at::kFloat);
+  testing::randomize(adapters, seed);
+  return adapters;
+}
+
+std::map<std::string, Tensor> published(const AdapterSet& adapters) {
+  std::map<std::string, Tensor> map;
+  for (const PublishedTensor& tensor : to_published(adapters)) map[tensor.name] = tensor.value;
+  return map;
+}
+
+TEST(PublishedNames, AreThoseOfPeftAndMing) {
+  const AdapterSet adapters = tiny_adapters(1);
+  const auto map = published(adapters);
+  const std::string layer = "base_model.model.model.layers.1.";
+  EXPECT_EQ(map.at(layer + "self_attn.k_proj.lora_B.weight").sizes(), (at::IntArrayRef{8, 2}));
+  EXPECT_EQ(map.at(layer + "mlp.down_proj.experts.2.lora_A_2.weight").sizes(),
+            (at::IntArrayRef{2, 24}));
+  EXPECT_EQ(map.at(layer + "mlp.gate_proj.switch.weight").sizes(), (at::IntArrayRef{3, 16}));
+  EXPECT_EQ(map.at(layer + "mlp.up_proj.switch.bias").sizes(), (at::IntArrayRef{3}));
+  EXPECT_EQ(map.size(), 2u * (4u * 2u + 3u * (3u * 2u + 2u)));
+}
+
+TEST(PublishedNames, RoundTripIsExact) {
+  const AdapterSet from = tiny_adapters(1);
+  AdapterSet to = tiny_adapters(2);
+  load_published(published(from), "file", to);
+  for (size_t i = 0; i < from.parameters().size(); ++i) {
+    EXPECT_TRUE(to.parameters()[i].value.equal(from.parameters()[i].value))
+        << from.parameters()[i].name;
+  }
+}
+
+TEST(PublishedNames, MissingLeftOverAndMisshapenTensorsAreRefusedAndChangeNothing) {
+  const AdapterSet from = tiny_adapters(1);
+  AdapterSet to = tiny_adapters(2);
+  const Tensor before = to.parameters().front().value.detach().clone();
+  const std::string name = "base_model.model.model.layers.0.mlp.up_proj.switch.bias";
+
+  auto missing = published(from);
+  missing.erase(name);
+  EXPECT_THROW_WITH(load_published(missing, "a.safetensors", to), DataError, "a.safetensors", name,
+                    "missing");
+  auto extra = published(from);
+  extra["base_model.model.model.layers.9.mlp.up_proj.switch.bias"] = at::zeros(3);
+  EXPECT_THROW_WITH(load_published(extra, "a.safetensors", to), DataError, "layers.9", "no place");
+  auto misshapen = published(from);
+  misshapen[name] = at::zeros(4);
+  EXPECT_THROW_WITH(load_published(misshapen, "a.safetensors", to), DataError, name, "[4]", "[3]");
+  EXPECT_TRUE(to.parameters().front().value.equal(before));
+}
+
+}  // namespace
+}  // namespace molora

@@ -1,0 +1,112 @@
+#include "model/adapter.h"
+
+#include <cmath>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "support/loaded_model.h"
+#include "support/tiny_model.h"
+
+namespace molora {
+namespace {
+
+Architecture tiny() { return parse_architecture(testing::tiny_config().dump(), "config.json", {}); }
+
+TEST(AdapterSet, DefaultsAreTheMingPreset) {
+  const AdapterSet adapters(tiny(), AdapterConfig(), 1, at::kFloat);
+  EXPECT_EQ(adapters.linears().size(), 2u * 7u);
+  EXPECT_EQ(adapters.num_routers(), 2 * 3);
+  const LinearAdapter* gate = adapters.find(1, LinearKind::kGate);
+  ASSERT_NE(gate, nullptr);
+  EXPECT_EQ(gate->lora_A.sizes(), (at::IntArrayRef{8, 16, 16}));
+  EXPECT_EQ(gate->lora_B.sizes(), (at::IntArrayRef{8, 16, 24}));
+  EXPECT_EQ(gate->spec.experts_per_token, 2);
+  EXPECT_EQ(gate->spec.scale, 2.0);
+  const LinearAdapter* q = adapters.find(0, LinearKind::kQ);
+  ASSERT_NE(q, nullptr);
+  EXPECT_FALSE(q->spec.has_router());
+  EXPECT_EQ(q->spec.dropout, 0.05);
+}
+
+TEST(AdapterSet, FrozenLinearsHaveNone) {
+  const AdapterSet adapters(tiny(), testing::frozen_adapters(), 1, at::kFloat);
+  EXPECT_TRUE(adapters.parameters().empty());
+  EXPECT_EQ(adapters.find(0, LinearKind::kQ), nullptr);
+}
+
+TEST(AdapterSet, OneExpertHasNoRouter) {
+  AdapterConfig config;
+  config.set_num_experts(1);
+  const AdapterSet adapters(tiny(), config, 1, at::kFloat);
+  EXPECT_EQ(adapters.num_routers(), 0);
+}
+
+TEST(AdapterSet, StartsAsTheReferenceDoes) {
+  const AdapterSet adapters(tiny(), AdapterConfig(), 1, at::kDouble);
+  const LinearAdapter& down = *adapters.find(0, LinearKind::kDown);
+  const double bound = 1.0 / std::sqrt(24.0);
+  EXPECT_EQ(down.lora_B.abs().max().item<double>(), 0.0);
+  for (const Tensor& tensor : {down.lora_A, down.router_weight}) {
+    EXPECT_LE(tensor.abs().max().item<double>(), bound);
+    EXPECT_NEAR(tensor.var().item<double>(), bound * bound / 3.0, 0.15 * bound * bound);
+  }
+}
+
+TEST(AdapterSet, NumbersDependOnSeedNameAndExpertAlone) {
+  AdapterConfig four;
+  four.set_num_experts(4);
+  const AdapterSet a(tiny(), four, 1, at::kFloat);
+  const AdapterSet b(tiny(), AdapterConfig(), 1, at::kFloat);
+  const AdapterSet c(tiny(), AdapterConfig(), 2, at::kFloat);
+  const auto lora_a = [](const AdapterSet& s) {
+    return s.find(1, LinearKind::kUp)->lora_A.detach();
+  };
+  EXPECT_TRUE(lora_a(a).equal(lora_a(b).slice(0, 0, 4)));
+  EXPECT_FALSE(lora_a(b).equal(lora_a(c)));
+  EXPECT_FALSE(lora_a(b)[0].equal(lora_a(b)[1]));
+}
+
+TEST(AdapterSet, ParametersAreNamedOnceAndShareStorage) {
+  const AdapterSet adapters(tiny(), AdapterConfig(), 1, at::kFloat);
+  std::set<std::string> names;
+  int64_t elements = 0;
+  for (const Parameter& parameter : adapters.parameters()) {
+    EXPECT_TRUE(names.insert(parameter.name).second) << parameter.name;
+    EXPECT_TRUE(parameter.value.requires_grad());
+    elements += parameter.value.numel();
+  }
+  EXPECT_EQ(adapters.parameters().front().name, "layers.0.self_attn.q_proj.lora_A");
+  EXPECT_TRUE(adapters.parameters().front().value.is_same(adapters.linears().front().lora_A));
+  EXPECT_EQ(elements, count_adapter_parameters(tiny(), AdapterConfig()).total());
+}
+
+// Formulas and figures of the published MING-MOE sizes (Qwen1.5, E = 8, r = 16).
+TEST(AdapterCounts, EqualThePublishedModels) {
+  struct Published {
+    int64_t hidden, ff, layers, heads, vocab;
+    double base_b, lora_m, experts_m, routers_m;
+  };
+  for (const Published& p :
+       {Published{2048, 5504, 24, 16, 151936, 1.837, 6.29, 69.60, 1.844},
+        Published{4096, 11008, 32, 32, 151936, 7.721, 16.78, 185.60, 4.916},
+        Published{5120, 13696, 40, 40, 152064, 14.167, 26.21, 289.01, 7.660}}) {
+    nlohmann::json config = testing::tiny_config();
+    config["hidden_size"] = p.hidden;
+    config["intermediate_size"] = p.ff;
+    config["num_hidden_layers"] = p.layers;
+    config["num_attention_heads"] = p.heads;
+    config["num_key_value_heads"] = p.heads;
+    config["vocab_size"] = p.vocab;
+    config["tie_word_embeddings"] = false;
+    const Architecture a = parse_architecture(config.dump(), "config.json", {});
+    const AdapterCounts counts = count_adapter_parameters(a, AdapterConfig());
+    EXPECT_NEAR(static_cast<double>(count_base_parameters(a)) / 1e9, p.base_b, 5e-4);
+    EXPECT_NEAR(static_cast<double>(counts.lora) / 1e6, p.lora_m, 5e-3);
+    EXPECT_NEAR(static_cast<double>(counts.experts) / 1e6, p.experts_m, 5e-3);
+    EXPECT_NEAR(static_cast<double>(counts.routers) / 1e6, p.routers_m, 5e-4);
+  }
+}
+
+}  // namespace
+}  // namespace molora

@@ -1,0 +1,210 @@
+// The result of a step does not depend on how its rows are dealt out: ranks, micro-steps and
+// recomputation change the order of additions and nothing else.
+#include "train/train_step.h"
+
+#include <cmath>
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "support/expect_throw.h"
+#include "support/temp_folder.h"
+#include "support/tiny_model.h"
+#include "support/training_run.h"
+
+namespace molora {
+namespace {
+
+using testing::RunOutcome;
+using testing::RunShape;
+using testing::train_on_threads;
+
+// fp64 and fp32 bounds of the project's law "N ranks equal one rank" over 20 steps.
+constexpr double kFp64Tolerance = 1e-10;
+constexpr double kFp32Tolerance = 1e-5;
+
+class TrainStepLayouts : public ::testing::TestWithParam<RunShape> {
+ protected:
+  TrainStepLayouts() {
+    at::set_num_threads(1);
+    testing::write_tiny_model(folder_.path(), testing::tiny_config());
+  }
+  static AdapterConfig adapter() {
+    AdapterConfig config;
+    config.set_num_experts(4);
+    config.set_lora_rank(3);
+    config.set_expert_dropout(0.1);
+    config.mutable_router()->set_balance_loss_coef(0.05);
+    config.mutable_router()->set_z_loss_coef(0.01);
+    return config;
+  }
+  testing::TempFolder folder_;
+};
+
+void expect_same(const RunOutcome& got, const RunOutcome& expected, double tolerance) {
+  ASSERT_EQ(got.steps.size(), expected.steps.size());
+  for (size_t i = 0; i < got.steps.size(); ++i) {
+    EXPECT_NEAR(got.steps[i].loss, expected.steps[i].loss, tolerance) << "step " << i;
+    EXPECT_NEAR(got.steps[i].grad_norm, expected.steps[i].grad_norm, tolerance) << "step " << i;
+    EXPECT_NEAR(got.steps[i].balance_loss, expected.steps[i].balance_loss, tolerance);
+    EXPECT_NEAR(got.steps[i].z_loss, expected.steps[i].z_loss, 10 * tolerance);
+    EXPECT_EQ(got.steps[i].supervised, expected.steps[i].supervised);
+    EXPECT_TRUE(got.steps[i].expert_counts_RE.equal(expected.steps[i].expert_counts_RE));
+  }
+  for (size_t i = 0; i < got.parameters.size(); ++i) {
+    EXPECT_LE((got.first_gradients[i] - expected.first_gradients[i]).abs().max().item<double>(),
+              tolerance);
+    EXPECT_LE((got.parameters[i] - expected.parameters[i]).abs().max().item<double>(), tolerance);
+  }
+}
+
+TEST_P(TrainStepLayouts, EqualOneRankAndOneMicroStepOverTwentySteps) {
+  const RunShape shape = GetParam();
+  RunShape single;
+  single.type = shape.type;
+  const RunOutcome expected = train_on_threads(folder_.path(), adapter(), single, 20, 5);
+  const RunOutcome got = train_on_threads(folder_.path(), adapter(), shape, 20, 5);
+  expect_same(got, expected, shape.type == at::kDouble ? kFp64Tolerance : kFp32Tolerance);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, TrainStepLayouts,
+                         ::testing::Values(RunShape{2, 1000}, RunShape{3, 1},
+                                           RunShape{8, 2},  // 8 ranks, 5 rows
+                                           RunShape{1, 1}, RunShape{1, 2},
+                                           RunShape{2, 1, TrainConfig::full},
+                                           RunShape{2, 2, TrainConfig::selective},
+                                           RunShape{2, 1, TrainConfig::none, at::kFloat},
+                                           RunShape{3, 2, TrainConfig::none, at::kFloat},
+                                           RunShape{1, 1, TrainConfig::none, at::kFloat}),
+                         [](const auto& shape) {
+                           return std::string(shape.param.type == at::kDouble ? "fp64" : "fp32") +
+                                  "_ranks" + std::to_string(shape.param.num_ranks) + "_micro" +
+                                  std::to_string(shape.param.micro_batch_size) + "_recompute" +
+                                  std::to_string(shape.param.recompute);
+                         });
+
+class TrainStepFacts : public ::testing::Test {
+ protected:
+  TrainStepFacts() {
+    at::set_num_threads(1);
+    testing::write_tiny_model(folder_.path(), testing::tiny_config());
+  }
+  testing::TempFolder folder_;
+};
+
+TEST_F(TrainStepFacts, SameRunTwiceGivesTheSameBits) {
+  const RunShape shape{3, 1, TrainConfig::none, at::kFloat};
+  const RunOutcome a = train_on_threads(folder_.path(), AdapterConfig(), shape, 4, 5);
+  const RunOutcome b = train_on_threads(folder_.path(), AdapterConfig(), shape, 4, 5);
+  for (size_t i = 0; i < a.parameters.size(); ++i) {
+    EXPECT_TRUE(a.parameters[i].equal(b.parameters[i]));
+  }
+  for (size_t i = 0; i < a.steps.size(); ++i) EXPECT_EQ(a.steps[i].loss, b.steps[i].loss);
+}
+
+TEST_F(TrainStepFacts, Bf16FollowsFp32) {
+  RunShape shape{2, 2, TrainConfig::none, at::kFloat};
+  const RunOutcome fp32 = train_on_threads(folder_.path(), AdapterConfig(), shape, 4, 5);
+  shape.type = at::kBFloat16;
+  const RunOutcome bf16 = train_on_threads(folder_.path(), AdapterConfig(), shape, 4, 5);
+  for (size_t i = 0; i < fp32.steps.size(); ++i) {
+    EXPECT_NEAR(bf16.steps[i].loss, fp32.steps[i].loss, 0.02 * fp32.steps[i].loss);
+    EXPECT_NEAR(bf16.steps[i].grad_norm, fp32.steps[i].grad_norm, 0.1 * fp32.steps[i].grad_norm);
+  }
+  EXPECT_EQ(bf16.parameters.front().scalar_type(), at::kFloat) << "master values are fp32";
+}
+
+// Two ranks; before each step `poison` may damage rank 1's copy of the adapters. Returns rank 0's.
+std::vector<StepResult> run_poisoned(const std::filesystem::path& model, double poison) {
+  std::vector<StepResult> results;
+  run_rank_threads(2, [&](Communicator& communicator) {
+    testing::LoadedModel loaded(model, AdapterConfig(), at::kFloat);
+    testing::randomize(loaded.adapters(), 21, 0.1);
+    TrainConfig train;
+    AdamW optimizer(loaded.adapters().parameters(), train);
+    TrainStep step({loaded.model(), loaded.adapters(), communicator, optimizer},
+                   {train, RouterConfig(), 1});
+    const Tensor value = loaded.adapters().parameters().front().value.detach();
+    const Tensor before = value.clone();
+    for (int64_t i = 0; i < 2; ++i) {
+      if (communicator.rank() == 1 && i == 0) value.view(-1)[0] = poison;
+      const auto rows = testing::random_rows(4, 0, 37);
+      const StepResult result = step.run(i, deal_rows(rows, communicator.rank(), 2, 2), 1e-3);
+      if (i == 0) {
+        EXPECT_EQ(optimizer.num_updates(), result.is_skipped ? 0 : 1);
+        value.copy_(before);
+      }
+      if (communicator.rank() == 0) results.push_back(result);
+    }
+  });
+  return results;
+}
+
+TEST_F(TrainStepFacts, NonFiniteOnOneRankIsSkippedByAll) {
+  for (const double poison : {std::nan(""), HUGE_VAL}) {
+    const auto results = run_poisoned(folder_.path(), poison);
+    EXPECT_TRUE(results[0].is_skipped);
+    EXPECT_FALSE(results[1].is_skipped) << "the next step is a normal one";
+  }
+}
+
+TEST_F(TrainStepFacts, StopRequestOfOneRankReachesAll) {
+  run_rank_threads(3, [&](Communicator& communicator) {
+    testing::LoadedModel loaded(folder_.path(), AdapterConfig(), at::kFloat);
+    TrainConfig train;
+    AdamW optimizer(loaded.adapters().parameters(), train);
+    TrainStep step({loaded.model(), loaded.adapters(), communicator, optimizer},
+                   {train, RouterConfig(), 1});
+    for (int64_t i = 0; i < 2; ++i) {
+      const auto rows = deal_rows(testing::random_rows(4, 0, 37), communicator.rank(), 3, 2);
+      const auto stop =
+          i == 1 && communicator.rank() == 2 ? TrainStep::Stop::kRequested : TrainStep::Stop::kNo;
+      EXPECT_EQ(step.run(i, rows, 1e-3, stop).is_stop_requested, i == 1);
+    }
+  });
+}
+
+TEST_F(TrainStepFacts, ClippingBoundsTheUpdateNotTheReportedNorm) {
+  AdapterConfig adapter;
+  testing::LoadedModel loaded(folder_.path(), adapter, at::kDouble);
+  testing::randomize(loaded.adapters(), 21, 0.3);
+  const auto comm = make_single_communicator("world");
+  TrainConfig train;
+  train.set_clip_norm(1e-3);
+  AdamW optimizer(loaded.adapters().parameters(), train);
+  TrainStep step({loaded.model(), loaded.adapters(), *comm, optimizer}, {train, RouterConfig(), 1});
+  const StepResult result = step.run(0, deal_rows(testing::random_rows(4, 0, 37), 0, 1, 4), 1e-3);
+  EXPECT_GT(result.grad_norm, 1e-2);
+  double square = 0.0;
+  for (const Tensor& m : optimizer.first_moments()) square += m.square().sum().item<double>();
+  EXPECT_NEAR(std::sqrt(square), (1.0 - train.adam_beta1()) * 1e-3, 1e-6);
+}
+
+TEST_F(TrainStepFacts, RowsWithoutSupervisionAreAFault) {
+  testing::LoadedModel loaded(folder_.path(), AdapterConfig(), at::kFloat);
+  const auto comm = make_single_communicator("world");
+  TrainConfig train;
+  AdamW optimizer(loaded.adapters().parameters(), train);
+  TrainStep step({loaded.model(), loaded.adapters(), *comm, optimizer}, {train, RouterConfig(), 1});
+  EXPECT_THROW_WITH(step.run(3, deal_rows({{{{1, 2}, {0, 0}, 0}}}, 0, 1, 1), 1e-3), InternalError,
+                    "step 3");
+}
+
+TEST(StepRows, AreDealtRoundRobinAndCounted) {
+  std::vector<TrainRow> rows;
+  for (int64_t i = 0; i < 5; ++i) rows.push_back({{{1, 2, 3}, {1, 0, 1}, i}});
+  const StepRows first = deal_rows(rows, 0, 2, 2);
+  const StepRows second = deal_rows(rows, 1, 2, 2);
+  EXPECT_EQ(first.rows.size(), 3u);
+  EXPECT_EQ(second.rows.size(), 2u);
+  EXPECT_EQ(first.rows[1][0].sample, 2);
+  EXPECT_EQ(first.num_micro_steps, 2);
+  EXPECT_EQ(second.num_micro_steps, 2);
+  EXPECT_EQ(first.step_tokens, 15);
+  EXPECT_EQ(second.step_supervised, 5) << "the first token of a sample is never a target";
+  EXPECT_EQ(second.step_samples, 5);
+}
+
+}  // namespace
+}  // namespace molora
