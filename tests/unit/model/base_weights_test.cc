@@ -137,7 +137,8 @@ class ShardedModel : public ChangedModel {
       parts[part][name] = tensor;
       index["weight_map"][name] = file_name(part);
     }
-    for (const size_t part : {size_t{0}, size_t{1}}) write_tensors(folder() / file_name(part), parts[part]);
+    for (const size_t part : {size_t{0}, size_t{1}})
+      write_tensors(folder() / file_name(part), parts[part]);
     std::filesystem::remove(file());
   }
   static std::string file_name(size_t part) {

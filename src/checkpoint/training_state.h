@@ -1,0 +1,34 @@
+// What a run must remember, as named global tensors and its progress.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "checkpoint.pb.h"
+#include "io/safetensors.h"
+
+namespace molora {
+
+using at::Tensor;
+
+// The part of a global tensor that this rank holds; `value` shares storage with its owner, so that
+// loading writes into it.
+struct TensorSlice {
+  std::string name;
+  Tensor value;
+  Shape global_shape;
+  Shape offset;  // of value in the global tensor, one entry per dimension
+};
+
+// A tensor that this rank holds whole.
+TensorSlice whole_tensor(const std::string& name, const Tensor& value);
+
+struct TrainingState {
+  std::vector<TensorSlice> adapter;
+  std::vector<TensorSlice> optimizer;
+  Progress progress;
+};
+
+}  // namespace molora
