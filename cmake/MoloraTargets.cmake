@@ -27,7 +27,7 @@ endif()
 
 add_library(molora_flags INTERFACE)
 target_compile_options(molora_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wsign-conversion -Wno-psabi -Werror>)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wsign-conversion -Wno-psabi -Wno-missing-field-initializers -Werror>)
 if(MOLORA_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined
                       -fno-omit-frame-pointer)

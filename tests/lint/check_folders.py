@@ -22,7 +22,8 @@ MAY_INCLUDE = {
     "coord": ["config", "base"],
     "checkpoint": ["comm", "tensor", "io", "config", "base"],
     "export": ["model", "checkpoint", "comm", "tensor", "io", "config", "base"],
-    "eval": ["model", "data", "tokenizer", "comm", "tensor", "config", "base"],
+    "generate": ["model", "tensor", "base"],
+    "eval": ["generate", "model", "data", "tokenizer", "comm", "tensor", "config", "base"],
     "worker": ["*"],
     "launcher": ["config", "base"],
 }
@@ -34,7 +35,7 @@ CONFINED = {
     r"pcre2\.h|utf8proc\.h|sentencepiece": [r"src/tokenizer/.*"],
     r"openssl/|xxhash\.h": [r"src/io/.*"],
     r"CLI/": [r"src/worker/.*", r"launcher/.*"],
-    r"(ATen|torch|c10)/": [r"src/(tensor|parallel|model|train|checkpoint|export|eval|worker)/.*"],
+    r"(ATen|torch|c10)/": [r"src/(tensor|parallel|model|train|checkpoint|export|generate|eval|worker)/.*"],
 }
 # calls -> files that may make them
 CONFINED_CALLS = {

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Installs what the build needs and is not there yet: packages by name from the distribution, LibTorch
+# out of the checksummed PyPI wheel. Needs the network only for what is missing.
+#   setup.sh [fuzz]      fuzz: clang and its run-time libraries as well
+set -euo pipefail
+source "$(dirname "$0")/fetch.sh"
+
+[[ $(uname -sm) == "Linux x86_64" ]] || die "this is $(uname -sm); molora is built and tested on Linux x86_64"
+command -v dpkg-query >/dev/null || die "no dpkg here; molora's set-up knows Debian 12 and Ubuntu 22.04/24.04. \
+Install the libraries listed in cmake/Dependencies.cmake by hand and run cmake yourself"
+
+packages=(
+  cmake ninja-build ccache pkg-config git ca-certificates
+  python3 python3-pip python3-venv unzip
+  openmpi-bin libopenmpi-dev
+  protobuf-compiler libprotobuf-dev
+  libspdlog-dev libfmt-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev
+  libpcre2-dev libutf8proc-dev libsentencepiece-dev
+  libssl-dev libxxhash-dev libgtest-dev libgmock-dev
+)
+[[ ${1:-} == fuzz ]] && packages+=(clang libclang-rt-dev)
+if ! bash "$(dirname "$0")/find_compiler.sh" >/dev/null 2>&1; then
+  packages+=(g++-12)
+fi
+
+missing_packages() {
+  local package
+  for package in "${packages[@]}"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
+  done
+}
+
+install_packages() {
+  local missing sudo=()
+  mapfile -t missing < <(missing_packages)
+  [[ ${#missing[@]} -eq 0 ]] && return
+  if [[ $(id -u) -ne 0 ]]; then
+    command -v sudo >/dev/null || die "these packages are missing and neither root nor sudo is here: ${missing[*]}"
+    sudo=(sudo)
+  fi
+  say "installing ${#missing[@]} packages: ${missing[*]}"
+  local log
+  log=$(mktemp)
+  if ! "${sudo[@]}" apt-get update >"$log" 2>&1 ||
+     ! "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    die "apt-get could not install the packages (its last lines are above; whole log: $log). \
+Is the network there, and are Debian's or Ubuntu's registries in /etc/apt reachable?"
+  fi
+  rm -f "$log"
+}
+
+# LibTorch and the two CUDA libraries that it loads even without a GPU.
+libtorch=$MOLORA_CACHE/libtorch-2.11.0
+install_libtorch() {
+  [[ -f $libtorch/complete ]] && return
+  need_disk "$MOLORA_CACHE" 4
+  say "fetching LibTorch 2.11.0 (530 MB) into $MOLORA_CACHE; this happens once"
+  local part=$libtorch.part
+  rm -rf "$part"
+  mkdir -p "$part"
+  fetch_wheel torch 2.11.0 manylinux_2_28_x86_64 7aa2f9bbc6d4595ba72138026b2074be1233186150e9292865e04b7a63b8c67a
+  unpack "$wheel" "$part" 'torch/lib/lib*' 'torch/include/ATen/*' 'torch/include/c10/*' 'torch/include/torch/*' \
+    'torch/include/caffe2/*' 'torch-*/LICENSE' 'torch-*/licenses/LICENSE' 'torch-*/NOTICE' 'torch-*/licenses/NOTICE'
+  fetch_wheel nvidia-cuda-runtime 13.0.96 manylinux2014_x86_64 7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548
+  unpack "$wheel" "$part" 'nvidia/cu13/lib/libcudart.so*'
+  fetch_wheel nvidia-cuda-cupti 13.0.85 manylinux_2_25_x86_64 4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8
+  unpack "$wheel" "$part" 'nvidia/cu13/lib/libcupti.so*'
+  touch "$part/complete"
+  rm -rf "$libtorch"
+  mv "$part" "$libtorch"
+}
+
+install_packages
+install_libtorch
+bash "$(dirname "$0")/find_compiler.sh" >/dev/null || exit 1
