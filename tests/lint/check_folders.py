@@ -14,6 +14,7 @@ MAY_INCLUDE = {
     "config": ["io", "base"],
     "tokenizer": ["io", "base"],
     "data": ["tokenizer", "config", "io", "base"],
+    "report": ["io", "base"],
     "comm": ["base"],
     "tensor": ["io", "base"],
     "parallel": ["comm", "tensor", "base"],
@@ -23,7 +24,7 @@ MAY_INCLUDE = {
     "checkpoint": ["comm", "tensor", "io", "config", "base"],
     "export": ["model", "checkpoint", "comm", "tensor", "io", "config", "base"],
     "generate": ["model", "tensor", "base"],
-    "eval": ["generate", "model", "data", "tokenizer", "comm", "tensor", "config", "base"],
+    "eval": ["generate", "train", "model", "data", "tokenizer", "comm", "tensor", "config", "base"],
     "worker": ["*"],
     "launcher": ["config", "base"],
 }
