@@ -34,10 +34,12 @@ RowFeeder::RunLength RowFeeder::length_of(double num_epochs, const RowPosition& 
     const auto rows = static_cast<double>(plan_of(whole).size());
     length.end.row = static_cast<int64_t>(std::ceil(fraction * rows));
   }
-  int64_t rows = length.end.row - from.row;
+  int64_t rows = length.end.row;
   for (int64_t epoch = from.epoch; epoch < whole; ++epoch) {
     rows += static_cast<int64_t>(plan_of(epoch).size());
   }
+  rows -= from.epoch < whole ? std::min(from.row, static_cast<int64_t>(plan_of(from.epoch).size()))
+                             : from.row;
   length.num_steps =
       steps_done + (std::max<int64_t>(0, rows) + rows_per_step_ - 1) / rows_per_step_;
   return length;
@@ -47,8 +49,11 @@ std::vector<TrainRow> RowFeeder::take(RowPosition& position, std::optional<RowPo
   std::vector<TrainRow> rows;
   while (static_cast<int64_t>(rows.size()) < rows_per_step_ && (!end || position < *end)) {
     const auto& plan = plan_of(position.epoch);
-    MOLORA_CHECK(position.row < static_cast<int64_t>(plan.size()),
-                 "row {} of epoch {}, which has {}", position.row, position.epoch, plan.size());
+    // A position of a checkpoint may lie beyond its epoch when the data have changed since.
+    if (position.row >= static_cast<int64_t>(plan.size())) {
+      position = {position.epoch + 1, 0};
+      continue;
+    }
     TrainRow row;
     for (const uint32_t sample : plan[static_cast<size_t>(position.row)]) {
       row.push_back(source_.fetch(sample));

@@ -90,5 +90,14 @@ TEST(RowFeeder, AResumedRunCountsTheRowsThatAreLeft) {
   EXPECT_EQ(feeder.length_of(2, {2, 0}, 5).num_steps, 5);
 }
 
+TEST(RowFeeder, APositionBeyondItsEpochGoesOnWithTheNextOne) {
+  // Rows 0 to 3 exist: the data have shrunk since the position was saved.
+  RowFeeder feeder(seven_samples(), 2);
+  RowPosition position{1, 9};
+  EXPECT_EQ(feeder.length_of(3, position, 5).num_steps, 5 + 2);
+  EXPECT_EQ(samples_of(feeder.take(position, {})), (std::vector<int64_t>{16, 17, 18, 19}));
+  EXPECT_EQ(position, (RowPosition{2, 2}));
+}
+
 }  // namespace
 }  // namespace molora

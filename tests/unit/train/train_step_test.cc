@@ -103,6 +103,47 @@ TEST_F(TrainStepFacts, SameRunTwiceGivesTheSameBits) {
   for (size_t i = 0; i < a.steps.size(); ++i) EXPECT_EQ(a.steps[i].loss, b.steps[i].loss);
 }
 
+// Every sample in a row of its own, in the same order.
+std::vector<TrainRow> unpacked(const std::vector<TrainRow>& rows) {
+  std::vector<TrainRow> single;
+  for (const TrainRow& row : rows) {
+    for (const TrainSequence& sequence : row) single.push_back({sequence});
+  }
+  return single;
+}
+
+TEST_F(TrainStepFacts, PackedRowsLearnWhatUnpackedRowsLearnDropoutIncluded) {
+  AdapterConfig adapter;
+  adapter.set_lora_dropout(0.2);
+  adapter.set_expert_dropout(0.1);
+  adapter.mutable_router()->set_balance_loss_coef(0.01);
+  testing::LoadedModel packed(folder_.path(), adapter);
+  testing::LoadedModel single(folder_.path(), adapter);
+  TrainConfig train;
+  train.set_micro_batch_size(3);
+  const auto run = [&](testing::LoadedModel& loaded, bool is_packed) {
+    testing::randomize(loaded.adapters(), 21, 0.1);
+    const auto alone = make_single_communicator("world");
+    AdamW optimizer(loaded.adapters().parameters(), train);
+    TrainStep step({loaded.model(), loaded.adapters(), *alone, optimizer},
+                   {train, adapter.router(), 1});
+    std::vector<double> losses;
+    for (int64_t i = 0; i < 3; ++i) {
+      const auto rows = testing::random_rows(5, 100 * i, 37);
+      losses.push_back(step.run(i, deal_rows(is_packed ? rows : unpacked(rows), 0, 1, 3), 1e-3).loss);
+    }
+    return losses;
+  };
+  const std::vector<double> expected = run(single, false);
+  const std::vector<double> got = run(packed, true);
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], kFp32Tolerance);
+  for (size_t i = 0; i < packed.adapters().parameters().size(); ++i) {
+    const Tensor difference = packed.adapters().parameters()[i].value.detach() -
+                              single.adapters().parameters()[i].value.detach();
+    EXPECT_LE(difference.abs().max().item<double>(), 1e-4) << packed.adapters().parameters()[i].name;
+  }
+}
+
 TEST_F(TrainStepFacts, Bf16FollowsFp32) {
   RunShape shape{2, 2, TrainConfig::none, at::kFloat};
   const RunOutcome fp32 = train_on_threads(folder_.path(), AdapterConfig(), shape, 4, 5);
