@@ -11,20 +11,27 @@
 //            trimmed text + <|eot_id|>
 //   llama2   per exchange: <s> + "[INST] user [/INST]" + "answer " + </s>, texts trimmed; the first
 //            user text is preceded by "<<SYS>>\nsystem\n<</SYS>>\n\n"
-//   mistral  tokenizers with the tokens [INST] and [/INST] (v3): <s>, per exchange: [INST] + user +
-//            [/INST] + answer + </s>, the system text and an empty line before the last user text;
-//            tokenizers without them (v1): <s>, per exchange "[INST] user [/INST]" + answer + </s>,
-//            the system text and an empty line before the first user text
+//   mistral  <s>, then per exchange, by the tokens that the tokenizer has:
+//            [INST] and [/INST] are tokens (v3): [INST] + user + [/INST] + answer + </s>, answers
+//            without spaces at their end; the system text and an empty line before the last user
+//            text, or between [SYSTEM_PROMPT] and [/SYSTEM_PROMPT] where these are tokens too (v7);
+//            they are not (v1): "[INST] user [/INST]" + answer + </s>, the system text and an empty
+//            line before the first user text
 //
 // Masks. `answers`: the tokens of each answer and the token that ends it. `ming`: these and the
 // format tokens that MING's code leaves in the loss, which are, of every turn, the token that
-// begins it and everything after its text; for chatml <|im_start|>, <|im_end|> and "\n", for llama3
-// <|begin_of_text|>, <|start_header_id|> and <|eot_id|>, for llama2 and mistral <s>, and [INST] and
-// [/INST] where they are tokens.
+// begins it and all that follow its text: for chatml <|im_start|>, <|im_end|> and "\n", for llama3
+// <|begin_of_text|>, <|start_header_id|> and <|eot_id|>, for llama2 and mistral <s> and those of
+// [INST], [/INST], [SYSTEM_PROMPT] and [/SYSTEM_PROMPT] that are tokens.
+//
+// Sources: MING's train.py, transformers' chat templates of Llama 2 and 3, mistral-common 1.13.
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/conversation.h"
@@ -67,19 +74,27 @@ class ChatTemplate {
  private:
   class Builder;
 
-  // Ids of the control tokens of the template; -1 where it has none of this use.
+  // Ids of the control tokens; -1 where the template or the tokenizer has none of this use.
   struct Control {
-    TokenId begin_text = -1;  // <s>, <|begin_of_text|>
-    TokenId begin_turn = -1;  // <|im_start|>, <|start_header_id|>, [INST]
-    TokenId end_header = -1;  // <|end_header_id|>, [/INST]
-    TokenId end_turn = -1;    // <|im_end|>, <|eot_id|>, </s>
-    TokenId end_text = -1;    // <|endoftext|>, <|end_of_text|>; optional
+    TokenId begin_text = -1;    // <s>, <|begin_of_text|>
+    TokenId begin_turn = -1;    // <|im_start|>, <|start_header_id|>, [INST]
+    TokenId end_header = -1;    // <|end_header_id|>, [/INST]
+    TokenId end_turn = -1;      // <|im_end|>, <|eot_id|>, </s>
+    TokenId begin_system = -1;  // [SYSTEM_PROMPT]
+    TokenId end_system = -1;    // [/SYSTEM_PROMPT]
+    TokenId end_text = -1;      // <|endoftext|>, <|end_of_text|>
   };
 
-  TokenId require(const char* token) const;
-  void append(Builder& builder, const std::vector<Turn>& turns) const;
-  void append_turns(Builder& builder, const std::vector<Turn>& turns) const;
-  void append_exchanges(Builder& builder, const std::vector<Turn>& turns) const;
+  using Turns = std::span<const Turn>;
+  using SystemText = std::optional<std::string_view>;
+
+  void find_control_tokens();
+  void append(Builder& builder, Turns turns) const;
+  void append_turns(Builder& builder, Turns turns, SystemText system) const;
+  void append_turn(Builder& builder, Role role, std::string_view text) const;
+  void append_header(Builder& builder, Role role) const;
+  void append_llama2(Builder& builder, Turns turns, SystemText system) const;
+  void append_mistral(Builder& builder, Turns turns, SystemText system) const;
 
   const Tokenizer* tokenizer_;
   DataConfig::Template template_;

@@ -1,0 +1,19 @@
+// JSON parsed strictly: valid UTF-8, no key twice in an object, no deep nesting.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+namespace molora {
+
+constexpr int kMaxJsonDepth = 64;
+
+// The value of `text`. Throws: DataError with the reason and the byte, without file and line.
+nlohmann::json parse_strict_json(std::string_view text);
+
+// The beginning of `text` in quotes and escaped, for messages; always ASCII.
+std::string json_excerpt(std::string_view text);
+
+}  // namespace molora
