@@ -14,7 +14,9 @@
 #   OpenSSL crypto  >= 3.0            Apache-2.0       (SHA-256)
 #   xxHash          >= 0.8            BSD-2-Clause     (XXH3, base fingerprint)
 #   GoogleTest      >= 1.11           BSD-3-Clause     (tests only)
-include(LibTorch)
+if(NOT MOLORA_FUZZERS)  # what is fuzzed reads files, and no reader of files needs LibTorch
+  include(LibTorch)
+endif()
 
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)

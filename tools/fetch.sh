@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the set-up scripts: fetching wheels by name with a checksum, keeping what was fetched.
 MOLORA_CACHE=${MOLORA_CACHE:-$HOME/.cache/molora}
 declare -F say >/dev/null || say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Installs what the build needs and is not there yet: packages by name from the distribution, LibTorch
 # out of the checksummed PyPI wheel. Needs the network only for what is missing.
-#   setup.sh [fuzz]      fuzz: clang and its run-time libraries as well
+#   setup.sh             what the build and the tests need
+#   setup.sh fuzz        what the fuzz targets need: clang with libFuzzer as well, but no LibTorch
 set -euo pipefail
+# shellcheck source=tools/fetch.sh
 source "$(dirname "$0")/fetch.sh"
 
 [[ $(uname -sm) == "Linux x86_64" ]] || die "this is $(uname -sm); molora is built and tested on Linux x86_64"
@@ -18,33 +20,38 @@ packages=(
   libpcre2-dev libutf8proc-dev libsentencepiece-dev
   libssl-dev libxxhash-dev libgtest-dev libgmock-dev
 )
-[[ ${1:-} == fuzz ]] && packages+=(clang libclang-rt-dev)
 if ! bash "$(dirname "$0")/find_compiler.sh" >/dev/null 2>&1; then
   packages+=(g++-12)
 fi
 
-missing_packages() {
+# missing_of PACKAGE...: those that are not installed.
+missing_of() {
   local package
-  for package in "${packages[@]}"; do
+  for package; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
   done
 }
 
+# install_packages PACKAGE...: installs those that are missing; asks the network for nothing else.
 install_packages() {
-  local missing sudo=()
-  mapfile -t missing < <(missing_packages)
+  local missing
+  mapfile -t missing < <(missing_of "$@")
   [[ ${#missing[@]} -eq 0 ]] && return
-  if [[ $(id -u) -ne 0 ]]; then
-    command -v sudo >/dev/null || die "these packages are missing and neither root nor sudo is here: ${missing[*]}"
-    sudo=(sudo)
-  fi
+  [[ $(id -u) -eq 0 ]] || command -v sudo >/dev/null ||
+    die "these packages are missing and neither root nor sudo is here: ${missing[*]}"
   say "installing ${#missing[@]} packages: ${missing[*]}"
-  local log
+  apt_get update
+  apt_get install -y --no-install-recommends "${missing[@]}"
+}
+
+# apt_get ARGUMENT...: quiet unless it fails.
+apt_get() {
+  local sudo=() log
+  [[ $(id -u) -eq 0 ]] || sudo=(sudo)
   log=$(mktemp)
-  if ! "${sudo[@]}" apt-get update >"$log" 2>&1 ||
-     ! "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
+  if ! "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get "$@" >"$log" 2>&1; then
     tail -n 20 "$log" >&2
-    die "apt-get could not install the packages (its last lines are above; whole log: $log). \
+    die "apt-get $1 failed (its last lines are above; whole log: $log). \
 Is the network there, and are Debian's or Ubuntu's registries in /etc/apt reachable?"
   fi
   rm -f "$log"
@@ -71,6 +78,40 @@ install_libtorch() {
   mv "$part" "$libtorch"
 }
 
-install_packages
-install_libtorch
+# Whether clang++ links a fuzz target with the sanitizers.
+clang_fuzzes() {
+  command -v clang++ >/dev/null || return 1
+  local folder status=0
+  folder=$(mktemp -d)
+  echo 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }' >"$folder/empty.cc"
+  clang++ -fsanitize=fuzzer,address,undefined "$folder/empty.cc" -o "$folder/empty" >"$folder/log" 2>&1 || status=1
+  rm -rf "$folder"
+  return "$status"
+}
+
+# The run-time libraries are a package of their own in Debian 12 and Ubuntu 24.04 (libclang-rt-dev,
+# libclang-rt-N-dev); in Ubuntu 22.04 they come with clang.
+install_clang() {
+  clang_fuzzes && return
+  install_packages clang
+  clang_fuzzes && return
+  local version package
+  version=$(clang++ -dumpversion | cut -d. -f1)
+  apt_get update
+  for package in libclang-rt-dev "libclang-rt-$version-dev"; do
+    if apt-cache show "$package" >/dev/null 2>&1; then
+      install_packages "$package"
+      clang_fuzzes && return
+    fi
+  done
+  die "clang++ ($(clang++ -dumpversion)) does not link with -fsanitize=fuzzer,address; install the package with its \
+run-time libraries (compiler-rt, libFuzzer)"
+}
+
+install_packages "${packages[@]}"
+if [[ ${1:-} == fuzz ]]; then
+  install_clang
+else
+  install_libtorch
+fi
 bash "$(dirname "$0")/find_compiler.sh" >/dev/null || exit 1

@@ -38,11 +38,14 @@ uint64_t little_endian_64(std::span<const std::byte> bytes) {
   return value;
 }
 
-// A callback that makes the parser refuse a key that stands twice in one object: the second value
-// would silently replace the first.
-class DuplicateKeys {
+// A callback of the parser that notes what must be refused before anything walks through the value:
+// a key that stands twice in one object (the second value would silently replace the first), and
+// nesting deeper than name -> shape -> list, which printing the value would follow on the stack.
+class HeaderWatch {
  public:
-  bool operator()(int, json::parse_event_t event, const json& parsed) {
+  bool operator()(int depth, json::parse_event_t event, const json& parsed) {
+    too_deep_ = too_deep_ || depth > kMaxDepth;
+    if (too_deep_) return false;  // drops the rest
     switch (event) {
       case json::parse_event_t::object_start:
         seen_.emplace_back();
@@ -61,10 +64,14 @@ class DuplicateKeys {
     return true;
   }
   const std::string& duplicate() const { return duplicate_; }
+  bool too_deep() const { return too_deep_; }
 
  private:
+  static constexpr int kMaxDepth = 3;  // of a number in a shape; the header itself has 0
+
   std::vector<std::set<std::string>> seen_;
   std::string duplicate_;
+  bool too_deep_ = false;
 };
 
 Shape parse_shape(const json& value, const std::string& origin, const std::string& name) {
@@ -178,11 +185,11 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> head, uint
                      header_bytes, file_bytes));
   }
   const char* text = reinterpret_cast<const char*>(head.data()) + kLengthBytes;
-  DuplicateKeys duplicates;
-  const json header = json::parse(text, text + header_bytes, std::ref(duplicates), false);
+  HeaderWatch watch;
+  const json header = json::parse(text, text + header_bytes, std::ref(watch), false);
+  if (watch.too_deep()) fail(origin, "", "the header is nested too deep for a safetensors file");
   if (header.is_discarded() || !header.is_object()) fail(origin, "", "the header is not JSON");
-  if (!duplicates.duplicate().empty())
-    fail(origin, duplicates.duplicate(), "stands twice in the header");
+  if (!watch.duplicate().empty()) fail(origin, watch.duplicate(), "stands twice in the header");
 
   SafetensorsHeader result;
   const uint64_t data_begin = kLengthBytes + header_bytes;

@@ -125,6 +125,11 @@ INSTANTIATE_TEST_SUITE_P(
         Damage{"extra_key",
                file_of(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":1}})", "1"),
                "unknown header key 'x'"},
+        Damage{"deep",
+               file_of(R"({"a":{"dtype":"U8","shape":[)" + std::string(1'000'000, '[') +
+                           std::string(1'000'000, ']') + R"(],"data_offsets":[0,1]}})",
+                       "1"),
+               "nested too deep"},
         Damage{"twice",
                file_of(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
                        R"("a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
