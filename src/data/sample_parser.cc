@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -26,13 +27,13 @@ constexpr size_t kKeysShown = 8;
 std::string kind(const json& value) { return value.type_name(); }
 
 std::string keys_of(const json& object) {
-  std::string keys;
-  size_t shown = 0;
+  std::vector<std::string> keys;
   for (const auto& [key, unused] : object.items()) {
-    if (shown++ == kKeysShown) return keys + ", ..";
-    keys += (keys.empty() ? "" : ", ") + json_excerpt(key);
+    keys.push_back(keys.size() == kKeysShown ? ".." : json_excerpt(key));
+    if (keys.size() > kKeysShown) break;
   }
-  return keys.empty() ? "an object without keys" : "the keys " + keys;
+  return keys.empty() ? "an object without keys"
+                      : fmt::format("the keys {}", fmt::join(keys, ", "));
 }
 
 // nullptr when the key is absent or null.

@@ -14,6 +14,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kExcerptBytes = 48;
+constexpr size_t kReasonBytes = 200;
 
 // Follows the parser and stops it at what it would take but we do not.
 class Strictness {
@@ -67,6 +68,7 @@ std::string reason_of(const json::exception& error) {
     what = what.substr(0, token) +
            (expected != std::string::npos && expected > token ? what.substr(expected) : "");
   }
+  if (what.size() > kReasonBytes) what = what.substr(0, kReasonBytes) + "..";
   return what;
 }
 
