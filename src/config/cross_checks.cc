@@ -1,0 +1,131 @@
+#include "config/cross_checks.h"
+
+#include <initializer_list>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "config/schema.h"
+
+namespace molora {
+
+namespace {
+
+bool any_target(const TargetsConfig& targets, TargetsConfig::Kind kind) {
+  const google::protobuf::Reflection& reflection = *targets.GetReflection();
+  const Descriptor& type = *targets.GetDescriptor();
+  for (int i = 0; i < type.field_count(); ++i) {
+    if (reflection.GetEnumValue(targets, type.field(i)) == kind) return true;
+  }
+  return false;
+}
+
+bool has_experts(const RunConfig& config) {
+  return any_target(config.adapter().targets(), TargetsConfig::experts);
+}
+
+class FieldPairs {
+ public:
+  FieldPairs(const RunConfig& config, const FieldPlaces& places, Faults& faults)
+      : config_(config), places_(places), faults_(faults) {}
+
+  void check_experts_per_token() {
+    constexpr std::string_view kChosen = "adapter.experts_per_token";
+    constexpr std::string_view kExperts = "adapter.num_experts";
+    const AdapterConfig& adapter = config_.adapter();
+    if (are_faulty({kChosen, kExperts, "adapter.router.gate"})) return;
+    if (adapter.router().gate() == RouterConfig::dense_softmax) return;  // uses every expert
+    if (adapter.experts_per_token() <= adapter.num_experts()) return;
+    add(places_.is_set(kChosen) ? kChosen : kExperts,
+        fmt::format("expected adapter.experts_per_token of at most adapter.num_experts ({}), got {}"
+                    "{}",
+                    adapter.num_experts(), adapter.experts_per_token(),
+                    places_.is_set(kChosen) ? "" : ", its default; set it too"));
+  }
+
+  void check_warmup() {
+    const TrainConfig& train = config_.train();
+    if (are_faulty({"train.warmup_steps", "train.max_steps"})) return;
+    if (train.warmup_steps() == 0 || train.max_steps() == 0) return;
+    if (train.warmup_steps() < train.max_steps()) return;
+    add("train.warmup_steps", fmt::format("expected less than train.max_steps ({}), got {}",
+                                          train.max_steps(), train.warmup_steps()));
+  }
+
+  void check_targets() {
+    const TargetsConfig& targets = config_.adapter().targets();
+    if (are_faulty({"adapter.targets"}) || has_faulty_target()) return;
+    if (any_target(targets, TargetsConfig::lora) || has_experts(config_)) return;
+    add("adapter.targets",
+        "expected lora or experts for at least one linear, got frozen for all: nothing is trained");
+  }
+
+  void check_router() {
+    const AdapterConfig& adapter = config_.adapter();
+    if (are_faulty({"adapter.targets"}) || has_faulty_target() || has_experts(config_)) return;
+    const auto check = [&](std::string_view name, bool is_asked_for) {
+      if (!is_asked_for || are_faulty({name})) return;
+      add(name, "has no effect: no linear in adapter.targets is 'experts'; remove it, or set one");
+    };
+    check("adapter.router.gate", adapter.router().gate() != RouterConfig().gate());
+    check("adapter.router.balance_loss_coef", adapter.router().balance_loss_coef() != 0);
+    check("adapter.router.z_loss_coef", adapter.router().z_loss_coef() != 0);
+    check("adapter.expert_dropout", adapter.expert_dropout() != 0);
+  }
+
+ private:
+  bool are_faulty(std::initializer_list<std::string_view> names) const {
+    for (const std::string_view name : names) {
+      if (faults_.covers(name)) return true;
+    }
+    return false;
+  }
+
+  bool has_faulty_target() const {
+    for (const std::string& name : field_names(*TargetsConfig::descriptor())) {
+      if (faults_.covers("adapter.targets." + name)) return true;
+    }
+    return false;
+  }
+
+  void add(std::string_view name, const std::string& what) {
+    faults_.add(places_.nearest(name, faults_.sources()), name, what);
+  }
+
+  const RunConfig& config_;
+  const FieldPlaces& places_;
+  Faults& faults_;
+};
+
+}  // namespace
+
+void check_between_fields(const RunConfig& config, const FieldPlaces& places, Faults& faults) {
+  FieldPairs pairs(config, places, faults);
+  pairs.check_experts_per_token();
+  pairs.check_warmup();
+  pairs.check_targets();
+  pairs.check_router();
+}
+
+std::vector<std::string> config_warnings(const RunConfig& config, const FieldPlaces& places,
+                                         const std::vector<ConfigSource>& sources) {
+  std::vector<std::string> warnings;
+  const AdapterConfig& adapter = config.adapter();
+  if (!has_experts(config)) return warnings;
+  const auto warn = [&](std::string_view name, std::string_view what) {
+    const std::string where = Faults(sources).where(places.nearest(name, sources));
+    warnings.push_back(fmt::format("{}: {}: {}", where, name, what));
+  };
+  if (adapter.num_experts() == 1) {
+    warn("adapter.num_experts",
+         "one expert per linear is plain LoRA: the router has nothing to choose");
+  } else if (adapter.experts_per_token() == 1 &&
+             adapter.router().gate() == RouterConfig::topk_softmax) {
+    warn("adapter.experts_per_token",
+         "with the gate topk_softmax the one chosen expert always has weight 1, so the router gets "
+         "no gradient from the language-model loss; use softmax_topk, or 2 experts per token");
+  }
+  return warnings;
+}
+
+}  // namespace molora

@@ -1,0 +1,12 @@
+// The annotated list of all fields, for `molora config`.
+#pragma once
+
+#include <string>
+
+namespace molora {
+
+// Every field with its meaning, type, default, bounds and values: YAML with comments that holds the
+// defaults and is a valid configuration once the required fields are filled in.
+std::string describe_config();
+
+}  // namespace molora

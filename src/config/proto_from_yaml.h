@@ -1,0 +1,19 @@
+// A YAML tree as the message RunConfig, by reflection over the schema.
+#pragma once
+
+#include "config/faults.h"
+#include "config/field_places.h"
+#include "config/yaml_tree.h"
+#include "run_config.pb.h"
+
+namespace molora {
+
+// The configuration that `tree` spells. Fields that are not written stay unset. Unknown names,
+// wrong types and broken bounds go to `faults` and leave their field unset; where each field was
+// written goes to `places`.
+//
+// Where a list is expected, a single value is a list of one; where an item of a list of messages is
+// expected, a plain text is that message's required field (train: a.jsonl).
+RunConfig read_run_config(const YamlNode& tree, FieldPlaces& places, Faults& faults);
+
+}  // namespace molora

@@ -1,0 +1,14 @@
+// A configuration as the YAML that reads back to it.
+#pragma once
+
+#include <string>
+
+#include "run_config.pb.h"
+
+namespace molora {
+
+// The complete configuration, defaults included, in the order of the schema. load_config reads it
+// back to an equal message; numbers are the shortest text that is exact.
+std::string resolved_yaml(const RunConfig& config);
+
+}  // namespace molora

@@ -1,0 +1,40 @@
+#include "config/config_difference.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "support/config_faults.h"
+
+namespace molora {
+namespace {
+
+using testing::config_from;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+TEST(ConfigDifference, NamesEachFieldWithBothValues) {
+  EXPECT_THAT(config_difference(
+                  config_from("train: {learning_rate: 0.001}\noutput_dir: a"),
+                  config_from("train: {learning_rate: 0.002, schedule: linear}\noutput_dir: b")),
+              ElementsAre("output_dir: \"a\" -> \"b\"", "train.learning_rate: 0.001 -> 0.002",
+                          "train.schedule: cosine -> linear"));
+}
+
+TEST(ConfigDifference, NamesItemsThatOnlyOneSideHas) {
+  EXPECT_THAT(
+      config_difference(config_from("data: {eval: [a]}\nmodel: {ignore_config_fields: [x]}"),
+                        config_from("data: {eval: [b, {path: c, task: t}]}")),
+      ElementsAre("model.ignore_config_fields[0]: \"x\" -> (none)",
+                  "data.eval[0].path: \"a\" -> \"b\"", "data.eval[1].path: (none) -> \"c\"",
+                  "data.eval[1].format: (none) -> auto", "data.eval[1].task: (none) -> \"t\""));
+}
+
+TEST(ConfigDifference, TakesAFieldThatIsNotSetAsItsDefault) {
+  RunConfig bare;
+  bare.mutable_model()->set_path("m");
+  bare.mutable_data()->add_train()->set_path("t.jsonl");
+  EXPECT_THAT(config_difference(bare, config_from("")), IsEmpty());
+}
+
+}  // namespace
+}  // namespace molora

@@ -1,0 +1,103 @@
+#include "config/cross_checks.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "support/config_faults.h"
+
+namespace molora {
+namespace {
+
+using testing::config_faults;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+const char* const kAllLora =
+    "adapter: {targets: {gate_proj: lora, up_proj: lora, down_proj: lora}}\n";
+
+std::vector<std::string> warnings_of(const std::string& adapter) {
+  return parse_config({{"run.yaml", "model: {path: m}\nadapter: " + adapter}}, {},
+                      ConfigUse::kModel)
+      .warnings;
+}
+
+TEST(CrossChecks, RefuseMoreExpertsPerTokenThanThereAre) {
+  EXPECT_EQ(config_faults("adapter:\n  experts_per_token: 5\n  num_experts: 4\n"),
+            "run.yaml:2: adapter.experts_per_token: expected adapter.experts_per_token of at most "
+            "adapter.num_experts (4), got 5");
+  EXPECT_EQ(config_faults("adapter:\n  num_experts: 1\n"),
+            "run.yaml:2: adapter.num_experts: expected adapter.experts_per_token of at most "
+            "adapter.num_experts (1), got 2, its default; set it too");
+  EXPECT_EQ(config_faults("adapter: {num_experts: 4, experts_per_token: 4}"), "");
+}
+
+TEST(CrossChecks, IgnoreExpertsPerTokenWhereTheGateDoes) {
+  EXPECT_EQ(config_faults("adapter: {num_experts: 1, router: {gate: dense_softmax}}"), "");
+}
+
+TEST(CrossChecks, LeaveFaultyFieldsOut) {
+  EXPECT_EQ(config_faults("adapter: {num_experts: 1, experts_per_token: x}"),
+            "run.yaml:1: adapter.experts_per_token: expected a whole number, got 'x'");
+  EXPECT_EQ(config_faults("train: {warmup_steps: 9, max_steps: 1, max_steps: 20}"),
+            "run.yaml:1: train.max_steps: stands twice, first in line 1; remove one");
+}
+
+TEST(CrossChecks, RefuseAWarmUpThatNeverEnds) {
+  EXPECT_EQ(config_faults("train:\n  max_steps: 10\n  warmup_steps: 10\n"),
+            "run.yaml:3: train.warmup_steps: expected less than train.max_steps (10), got 10");
+  EXPECT_EQ(config_faults("train: {max_steps: 10, warmup_steps: 9}"), "");
+  EXPECT_EQ(config_faults("train: {warmup_steps: 10}"), "");
+}
+
+TEST(CrossChecks, RefuseToTrainNothing) {
+  EXPECT_EQ(config_faults("adapter:\n  targets: {q_proj: frozen, k_proj: frozen, v_proj: frozen, "
+                          "o_proj: frozen, gate_proj: frozen, up_proj: frozen, down_proj: "
+                          "frozen}\n"),
+            "run.yaml:2: adapter.targets: expected lora or experts for at least one linear, got "
+            "frozen for all: nothing is trained");
+}
+
+TEST(CrossChecks, RefuseRouterSettingsWithoutExperts) {
+  EXPECT_EQ(
+      config_faults(kAllLora,
+                    {"adapter.router.gate=softmax_topk", "adapter.router.balance_loss_coef=0.1",
+                     "adapter.router.z_loss_coef=0.1", "adapter.expert_dropout=0.1"}),
+      "--set 'adapter.router.gate=softmax_topk': adapter.router.gate: has no effect: no linear in "
+      "adapter.targets is 'experts'; remove it, or set one\n"
+      "  --set 'adapter.router.balance_loss_coef=0.1': adapter.router.balance_loss_coef: has no "
+      "effect: no linear in adapter.targets is 'experts'; remove it, or set one\n"
+      "  --set 'adapter.router.z_loss_coef=0.1': adapter.router.z_loss_coef: has no effect: no "
+      "linear in adapter.targets is 'experts'; remove it, or set one\n"
+      "  --set 'adapter.expert_dropout=0.1': adapter.expert_dropout: has no effect: no linear in "
+      "adapter.targets is 'experts'; remove it, or set one");
+}
+
+TEST(CrossChecks, AcceptRouterDefaultsWithoutExperts) {
+  EXPECT_EQ(config_faults(kAllLora, {"adapter.router.gate=topk_softmax",
+                                     "adapter.router.z_loss_coef=0", "adapter.expert_dropout=0"}),
+            "");
+}
+
+TEST(CrossChecks, WarnOfAGateWithoutGradient) {
+  EXPECT_THAT(warnings_of("{experts_per_token: 1}"),
+              ElementsAre(::testing::StartsWith("run.yaml:2: adapter.experts_per_token: with the "
+                                                "gate topk_softmax the one chosen expert always "
+                                                "has weight 1")));
+  EXPECT_THAT(warnings_of("{experts_per_token: 1, router: {gate: softmax_topk}}"), IsEmpty());
+}
+
+TEST(CrossChecks, WarnOfOneExpert) {
+  EXPECT_THAT(warnings_of("{num_experts: 1, experts_per_token: 1}"),
+              ElementsAre("run.yaml:2: adapter.num_experts: one expert per linear is plain LoRA: "
+                          "the router has nothing to choose"));
+}
+
+TEST(CrossChecks, WarnOfNothingByDefaultOrWithoutExperts) {
+  EXPECT_THAT(warnings_of("{}"), IsEmpty());
+  EXPECT_THAT(warnings_of("{experts_per_token: 1, targets: {gate_proj: lora, up_proj: lora, "
+                          "down_proj: lora}}"),
+              IsEmpty());
+}
+
+}  // namespace
+}  // namespace molora
