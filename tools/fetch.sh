@@ -39,8 +39,9 @@ fetch_wheel() {
 
 # unpack WHEEL FOLDER PATTERN...
 unpack() {
-  local archive=$1 folder=$2
+  local archive=$1 folder=$2 words
   shift 2
   # Status 11: some pattern matched nothing, which is fine for optional licence files.
-  unzip -qqo "$archive" "$@" -d "$folder" || [[ $? -eq 11 ]] || die "cannot unpack $archive into $folder"
+  words=$(unzip -qqo "$archive" "$@" -d "$folder" 2>&1) || [[ $? -eq 11 ]] ||
+    die "cannot unpack $archive into $folder: $words"
 }

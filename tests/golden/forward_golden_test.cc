@@ -100,32 +100,40 @@ void check_arrays(const CausalLM& model, const TensorMap& golden) {
   }
 }
 
+Tensor float_list(const json& list) { return at::tensor(list.get<std::vector<float>>()); }
+
+// The stored ids have the stored logits, and no other id has a larger one than the last of them.
+void check_top(const Tensor& logits_V, const json& item) {
+  const Tensor ids = at::tensor(item.at("last_top10_ids").get<std::vector<int64_t>>(), at::kLong);
+  const Tensor expected = float_list(item.at("last_top10_logits"));
+  ASSERT_EQ(ids.numel(), 10);
+  expect_near(logits_V.index_select(0, ids), expected, "logits of the top 10");
+  expect_near(std::get<0>(logits_V.topk(10)), expected, "the 10 largest logits");
+}
+
 void check_prompt(const CausalLM& model, const json& item) {
+  SCOPED_TRACE(item.at("prompt").dump());
   std::vector<int32_t> ids = item.at("input_ids").get<std::vector<int32_t>>();
   const Forward got = forward(model, {ids});
-  const Tensor last = got.logits[-1];
-  for (size_t i = 0; i < item.at("last_top10_ids").size(); ++i) {
-    EXPECT_NEAR(last[item["last_top10_ids"][i].get<int64_t>()].item<float>(),
-                item.at("last_top10_logits")[i].get<float>(), 2 * kTolerance)
-        << item["prompt"] << " top " << i;
-  }
+  check_top(got.logits[-1], item);
   if (item.contains("token_nll")) {
     const Tensor targets = at::tensor(std::vector<int64_t>(ids.begin() + 1, ids.end()), at::kLong);
     const Tensor nll = next_token_loss(model, got.hidden.back().slice(0, 0, -1), targets).nll_N;
-    for (size_t i = 0; i < item["token_nll"].size(); ++i) {
-      EXPECT_NEAR(nll[static_cast<int64_t>(i)].item<float>(), item["token_nll"][i].get<float>(),
-                  2 * kTolerance);
-    }
+    expect_near(nll, float_list(item["token_nll"]), "token_nll");
   }
   const size_t prompt_length = ids.size();
   const auto greedy = item.at("greedy_ids").get<std::vector<int32_t>>();
+  ASSERT_FALSE(greedy.empty());
   ids.insert(ids.end(), greedy.begin(), greedy.end());
-  expect_greedy(model, ids, prompt_length, item["prompt"].dump());
+  expect_greedy(model, ids, prompt_length, "greedy_ids");
 }
 
-void check_tensor_sums(const BaseWeights& weights, const json& checks) {
+void check_stored_tensors(const BaseWeights& weights, const json& checks) {
   for (const auto& [name, check] : checks.items()) {
     const Tensor tensor = weights.get(name).to(at::kDouble);
+    EXPECT_EQ(tensor.sizes().vec(), check.at("shape").get<Shape>()) << name;
+    const Tensor first = tensor.flatten().slice(0, 0, 8).to(at::kFloat);
+    EXPECT_TRUE(first.equal(float_list(check.at("first8")))) << name;
     const double abs_sum = check.at("abs_sum").get<double>();
     EXPECT_NEAR(tensor.sum().item<double>(), check.at("sum").get<double>(), 1e-6 * abs_sum) << name;
     EXPECT_NEAR(tensor.abs().sum().item<double>(), abs_sum, 1e-6 * abs_sum) << name;
@@ -148,7 +156,7 @@ TEST_P(ForwardGolden, EqualsTheReference) {
       ++checked;
     }
     if (golden.contains("tensor_checks")) {
-      check_tensor_sums(loaded.weights(), golden["tensor_checks"]);
+      check_stored_tensors(loaded.weights(), golden["tensor_checks"]);
       ++checked;
     }
     if (golden.contains("params")) {
