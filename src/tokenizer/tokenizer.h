@@ -19,6 +19,8 @@ namespace molora {
 
 using TokenId = int32_t;
 
+class StreamDecoder;
+
 // What to do with the text of a special token ("<|im_end|>", "</s>") inside the input.
 enum class SpecialTokens {
   kParse,    // it becomes that token's id, as the reference libraries do
@@ -30,7 +32,9 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   // The ids of `text`, without begin or end tokens. Bytes that are not UTF-8 are taken as U+FFFD,
-  // one for each maximal ill-formed part. Never fails.
+  // one for each maximal ill-formed part.
+  // Throws: DataError in one case only: a regular expression of the file needs absurdly much
+  // backtracking on this text. No published tokenizer has such a one.
   virtual std::vector<TokenId> encode(std::string_view text, SpecialTokens special) const = 0;
   std::vector<TokenId> encode(std::string_view text) const {
     return encode(text, SpecialTokens::kParse);
@@ -48,6 +52,9 @@ class Tokenizer {
   virtual std::string decode(const std::vector<TokenId>& ids,
                              const DecodeOptions& options) const = 0;
   std::string decode(const std::vector<TokenId>& ids) const { return decode(ids, {}); }
+
+  // decode() bit by bit, see stream_decoder.h. This must outlive the result.
+  virtual std::unique_ptr<StreamDecoder> stream_decoder(const DecodeOptions& options) const = 0;
 
   // The id of exactly this token (an added token's content or a vocabulary entry), if there is one.
   virtual std::optional<TokenId> token_id(std::string_view token) const = 0;
