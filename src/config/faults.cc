@@ -43,9 +43,10 @@ void Faults::add(const Place& place, std::string_view field, const std::string& 
     ++not_kept_;
     return;
   }
+  const bool has_lines = place.source < sources_.size() && sources_[place.source].has_lines;
   std::string text = where(place) + ": ";
   if (!field.empty()) text += printable(field) + ": ";
-  faults_.push_back({place, text + what});
+  faults_.push_back({{place.source, has_lines ? place.line : 0}, text + what});
   if (!field.empty()) fields_.emplace(field);
 }
 
