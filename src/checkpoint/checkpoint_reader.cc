@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include "base/error.h"

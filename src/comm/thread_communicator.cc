@@ -148,6 +148,7 @@ void run_rank_threads(int num_ranks, const std::function<void(Communicator&)>& b
   const auto count = static_cast<size_t>(num_ranks);
   std::vector<std::exception_ptr> failures(count);
   std::vector<std::thread> threads;
+  threads.reserve(count);
   for (int rank = 0; rank < num_ranks; ++rank) {
     threads.emplace_back([&, rank] {
       try {

@@ -1,5 +1,6 @@
 #include "export/published_names.h"
 
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include "base/check.h"

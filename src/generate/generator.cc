@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <ATen/core/grad_mode.h>
+
 #include "base/check.h"
 #include "tensor/tensor_bytes.h"
 

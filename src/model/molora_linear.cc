@@ -31,7 +31,7 @@ Tensor gated_bottleneck(const Tensor& x_TD, const LinearAdapter& adapter,
 
 Tensor adapted_linear(const Tensor& x_TD, const FrozenLinear& base, const LinearAdapter* adapter,
                       const ForwardContext& context) {
-  const Tensor out_TO = at::linear(x_TD, base.weight_OD, base.bias_O);
+  Tensor out_TO = at::linear(x_TD, base.weight_OD, base.bias_O);
   if (adapter == nullptr) return out_TO;
   const Tensor b_RO = adapter->lora_B.flatten(0, 1).to(x_TD.scalar_type());
   return at::addmm(out_TO, gated_bottleneck(x_TD, *adapter, context), b_RO);

@@ -28,7 +28,7 @@ Tensor rotary_frequencies(const Architecture& architecture, at::ScalarType type)
   const at::ScalarType precision = type == at::kDouble ? at::kDouble : at::kFloat;
   const Tensor exponents = at::arange(0, architecture.head_dim, 2, at::kLong).to(precision) /
                            static_cast<double>(architecture.head_dim);
-  const Tensor frequencies = 1.0 / at::pow(architecture.rope.theta, exponents);
+  Tensor frequencies = 1.0 / at::pow(architecture.rope.theta, exponents);
   if (!architecture.rope.llama3) return frequencies;
   return scale_llama3(frequencies, *architecture.rope.llama3);
 }

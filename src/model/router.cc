@@ -1,5 +1,6 @@
 #include "model/router.h"
 
+#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "base/check.h"
@@ -42,8 +43,9 @@ class AuxiliaryGradientHook : public torch::autograd::Function<AuxiliaryGradient
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const Tensor logits_TE = context->get_saved_variables()[0];
     const int64_t router = context->saved_data["router"].toInt();
-    const auto* auxiliary =
-        reinterpret_cast<const AuxiliaryGradient*>(context->saved_data["auxiliary"].toInt());
+    const int64_t address = context->saved_data["auxiliary"].toInt();
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): saved data can hold integers, not pointers
+    const auto* auxiliary = reinterpret_cast<const AuxiliaryGradient*>(address);
     const Tensor p_TE = at::softmax(logits_TE, 1);
     Tensor gradient = gradients[0];
     if (auxiliary->balance_coef != 0.0) {

@@ -9,6 +9,7 @@ namespace molora {
 void sum_gradients(Communicator& communicator, const std::vector<Tensor>& gradients) {
   if (communicator.size() == 1 || gradients.empty()) return;
   std::vector<Tensor> flat_parts;
+  flat_parts.reserve(gradients.size());
   for (const Tensor& gradient : gradients) flat_parts.push_back(gradient.flatten());
   const Tensor flat = at::cat(flat_parts);
   if (flat.scalar_type() == at::kDouble) {

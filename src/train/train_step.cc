@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <ATen/core/grad_mode.h>
+
 #include "base/check.h"
 #include "comm/fixed_order_sum.h"
 #include "parallel/grad_sync.h"
