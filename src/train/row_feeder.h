@@ -24,6 +24,7 @@ struct RowSource {
 struct RowPosition {
   int64_t epoch = 0;
   int64_t row = 0;
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes the 0 behind <=> for a pointer
   auto operator<=>(const RowPosition&) const = default;
 };
 
