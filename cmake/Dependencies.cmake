@@ -22,7 +22,11 @@ find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
+# Part of our programs: a libprotobuf.so in the process would mix with the protobuf of another version
+# that Debian's libsentencepiece exports (src/tokenizer/sentencepiece_library.h, test TwoProtobufs).
+set(Protobuf_USE_STATIC_LIBS ON)
 find_package(Protobuf REQUIRED)
+find_package(ZLIB REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(nlohmann_json REQUIRED)
 find_package(yaml-cpp REQUIRED)

@@ -5,13 +5,12 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <sentencepiece_processor.h>
 
-#include "base/check.h"
 #include "base/error.h"
 #include "io/digest.h"
 #include "tokenizer/decoder.h"
 #include "tokenizer/normalizer.h"
+#include "tokenizer/sentencepiece_library.h"
 #include "tokenizer/utf8.h"
 #include "tokenizer/vocabulary.h"
 
@@ -19,31 +18,25 @@ namespace molora {
 
 namespace {
 
-using sentencepiece::SentencePieceProcessor;
-
 constexpr std::string_view kWordMark = "\xE2\x96\x81";  // U+2581
 
 // Two messages of protobuf written one after the other read as one, the later field winning: these
 // bytes set normalizer_spec (3) { add_dummy_prefix (3): false }.
 constexpr std::string_view kNoDummyPrefix("\x1A\x02\x18\x00", 4);
 
-std::unique_ptr<SentencePieceProcessor> load_processor(std::string_view content,
-                                                       const std::string& origin) {
-  auto processor = std::make_unique<SentencePieceProcessor>();
-  const auto status = processor->LoadFromSerializedProto(content);
-  if (!status.ok()) {
-    throw DataError(fmt::format("{}: is not a SentencePiece model: {}", origin, status.ToString()));
-  }
-  if (static_cast<uint64_t>(processor->GetPieceSize()) > kMaxTokenId) {
+std::unique_ptr<SentencePieceModel> load_model(std::string_view content,
+                                               const std::string& origin) {
+  auto model = load_sentencepiece(content, origin);
+  if (static_cast<uint64_t>(model->size()) > kMaxTokenId) {
     throw DataError(fmt::format("{}: {} pieces are beyond {}, the most that are read", origin,
-                                processor->GetPieceSize(), kMaxTokenId));
+                                model->size(), kMaxTokenId));
   }
-  return processor;
+  return model;
 }
 
 struct Parts {
-  std::unique_ptr<SentencePieceProcessor> first;  // for a text that begins the input
-  std::unique_ptr<SentencePieceProcessor> later;  // for one after a token; nullptr: as the first
+  std::unique_ptr<SentencePieceModel> first;  // for a text that begins the input
+  std::unique_ptr<SentencePieceModel> later;  // for one after a token; nullptr: as the first
   Vocabulary vocabulary;
   AddedTokens added;
   Decoder decoder;
@@ -52,13 +45,13 @@ struct Parts {
 };
 
 void fill_vocabulary(const std::string& origin, Parts& parts, std::vector<AddedToken>& added) {
-  for (int id = 0; id < parts.first->GetPieceSize(); ++id) {
-    const std::string& piece = parts.first->IdToPiece(id);
+  for (int id = 0; id < parts.first->size(); ++id) {
+    const std::string piece = parts.first->piece(id);
     if (parts.vocabulary.find(piece)) {
       throw DataError(fmt::format("{}: piece '{}' is there twice", origin, piece));
     }
     parts.vocabulary.insert(id, piece);
-    if (!parts.first->IsControl(id) && !parts.first->IsUnknown(id)) continue;
+    if (!parts.first->is_control(id) && !parts.first->is_unknown(id)) continue;
     parts.vocabulary.mark_special(id);
     if (!piece.empty()) {
       AddedToken token;
@@ -110,10 +103,9 @@ void read_frame(const ExtraTokens& extra, Parts& parts) {
 }
 
 // Whether a text is encoded as if a space stood before it.
-bool has_dummy_prefix(const SentencePieceProcessor& processor) {
-  std::vector<std::string> pieces;
-  return processor.Encode("a", &pieces).ok() && !pieces.empty() &&
-         pieces.front().starts_with(kWordMark);
+bool has_dummy_prefix(const SentencePieceModel& model) {
+  const std::vector<std::string> pieces = model.encode_as_pieces("a");
+  return !pieces.empty() && pieces.front().starts_with(kWordMark);
 }
 
 class SentencePieceTokenizer : public Tokenizer {
@@ -133,9 +125,7 @@ class SentencePieceTokenizer : public Tokenizer {
         continue;
       }
       const bool begins = piece.text.data() == whole.data() || parts_.later == nullptr;
-      std::vector<int> part;
-      const auto status = (begins ? *parts_.first : *parts_.later).Encode(piece.text, &part);
-      MOLORA_CHECK(status.ok(), "SentencePiece: {}", status.ToString());
+      const std::vector<int> part = (begins ? *parts_.first : *parts_.later).encode(piece.text);
       ids.insert(ids.end(), part.begin(), part.end());
     }
     return ids;
@@ -175,7 +165,7 @@ std::unique_ptr<Tokenizer> parse_sentencepiece_model(std::string_view content,
                                                      const std::string& origin,
                                                      const ExtraTokens& extra) {
   Parts parts;
-  parts.first = load_processor(content, origin);
+  parts.first = load_model(content, origin);
   std::vector<AddedToken> added;
   fill_vocabulary(origin, parts, added);
   take_extra_tokens(extra, parts, added);
@@ -185,7 +175,7 @@ std::unique_ptr<Tokenizer> parse_sentencepiece_model(std::string_view content,
   parts.decoder =
       Decoder::sentencepiece(prefix ? Decoder::FirstSpace::kStripped : Decoder::FirstSpace::kKept);
   if (prefix && !extra.legacy) {
-    parts.later = load_processor(std::string(content).append(kNoDummyPrefix), origin);
+    parts.later = load_model(std::string(content).append(kNoDummyPrefix), origin);
   }
   Sha256 digest;
   digest.update(fmt::format("tokenizer.model\nlegacy {}\nbefore {}\nafter {}\n", int{extra.legacy},

@@ -34,7 +34,9 @@ std::vector<fs::path> golden_jsonl(const fs::path& folder) {
   for (const fs::path& file : testing::golden_files(folder, "tokenizer_golden", ".jsonl")) {
     files.push_back(file);
   }
-  std::erase_if(files, [](const fs::path& file) { return file.filename() == "golden_chat.jsonl"; });
+  std::erase_if(files, [](const fs::path& file) {
+    return file.filename().string().starts_with("golden_chat");  // of the chat templates
+  });
   return files;
 }
 
