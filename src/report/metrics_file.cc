@@ -47,6 +47,7 @@ std::string lines_to_keep(const std::filesystem::path& path, int64_t steps_done)
 MetricsFile::MetricsFile(const std::filesystem::path& path, int64_t steps_done) : path_(path) {
   std::string kept;
   if (steps_done > 0 && std::filesystem::exists(path)) kept = lines_to_keep(path, steps_done);
+  is_empty_ = kept.empty();
   write_file_atomic(path, kept);
   fd_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (fd_ < 0) {

@@ -23,6 +23,9 @@ class MetricsFile {
   MetricsFile(MetricsFile&&) = delete;
   MetricsFile& operator=(MetricsFile&&) = delete;
 
+  // Whether it held no line when it was opened.
+  bool is_empty() const { return is_empty_; }
+
   // Appends one line and hands it to the operating system. `json_object` has no line break.
   // Throws: IoError with the path.
   void append(const std::string& json_object);
@@ -33,6 +36,7 @@ class MetricsFile {
 
  private:
   std::filesystem::path path_;
+  bool is_empty_ = true;
   int fd_ = -1;
 };
 

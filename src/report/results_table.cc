@@ -13,6 +13,10 @@ namespace molora {
 namespace {
 
 constexpr char kAllTasks[] = "all";
+constexpr char kLegend[] =
+    "loss: mean negative log-likelihood per answer token, in nats; choice acc.: the option with "
+    "the "
+    "largest likelihood\n";
 
 const TaskResult* find_task(const std::vector<TaskResult>& results, const std::string& task) {
   const auto found = std::find_if(results.begin(), results.end(),
@@ -31,6 +35,10 @@ TaskResult sum_of(const std::vector<TaskResult>& results) {
     sum.set_questions(sum.questions() + result.questions());
     sum.set_correct_questions(sum.correct_questions() + result.correct_questions());
     sum.set_chance_questions(sum.chance_questions() + result.chance_questions());
+    if (!result.has_generated()) continue;
+    sum.set_generated(sum.generated() + result.generated());
+    sum.set_correct_generated(sum.correct_generated() + result.correct_generated());
+    sum.set_unnamed_generated(sum.unnamed_generated() + result.unnamed_generated());
   }
   return sum;
 }
@@ -46,24 +54,32 @@ std::string token_accuracy_of(const TaskResult* result) {
                                     static_cast<double>(result->supervised()));
 }
 
-std::string choices_of(const TaskResult* result) {
-  if (result == nullptr || result->questions() == 0) return "-";
-  const Interval ci = wilson_interval(result->correct_questions(), result->questions());
+// "25.0% [15, 39]"
+std::string share_with_interval(int64_t correct, int64_t questions) {
+  if (questions == 0) return "-";
+  const Interval ci = wilson_interval(correct, questions);
   return fmt::format("{:.1f}% [{:.0f}, {:.0f}]",
-                     100.0 * static_cast<double>(result->correct_questions()) /
-                         static_cast<double>(result->questions()),
+                     100.0 * static_cast<double>(correct) / static_cast<double>(questions),
                      100.0 * ci.low, 100.0 * ci.high);
+}
+
+std::string choices_of(const TaskResult* result) {
+  if (result == nullptr) return "-";
+  return share_with_interval(result->correct_questions(), result->questions());
 }
 
 double chance_of(const TaskResult& result) {
   return result.chance_questions() / static_cast<double>(result.questions());
 }
 
+std::string chance_text(const TaskResult& result) {
+  return result.questions() == 0 ? "-" : fmt::format("{:.1f}%", 100.0 * chance_of(result));
+}
+
 using Row = std::vector<std::string>;
 
 Row table_row(const std::string& task, const TaskResult* before, const TaskResult* after) {
   const TaskResult* any = after != nullptr ? after : before;
-  const bool has_questions = any != nullptr && any->questions() > 0;
   return {task,
           std::to_string(any == nullptr ? 0 : any->samples()),
           loss_of(before),
@@ -72,7 +88,7 @@ Row table_row(const std::string& task, const TaskResult* before, const TaskResul
           token_accuracy_of(after),
           choices_of(before),
           choices_of(after),
-          has_questions ? fmt::format("{:.1f}%", 100.0 * chance_of(*any)) : "-"};
+          any == nullptr ? "-" : chance_text(*any)};
 }
 
 // Columns as wide as their widest cell; the first to the left, the others to the right.
@@ -124,10 +140,29 @@ std::string results_table(const std::vector<TaskResult>& before,
   const TaskResult all_before = sum_of(before);
   const TaskResult all_after = sum_of(after);
   rows.push_back(table_row(kAllTasks, before.empty() ? nullptr : &all_before, &all_after));
-  return layout(rows) +
-         "loss: mean negative log-likelihood per answer token, in nats; choice acc.: the option "
-         "with the largest likelihood\n" +
-         chance_note(after);
+  return layout(rows) + kLegend + chance_note(after);
+}
+
+std::string results_table(const std::vector<TaskResult>& results) {
+  const TaskResult all = sum_of(results);
+  const bool has_generated = all.has_generated();
+  std::vector<Row> rows = {
+      {"task", "samples", "loss", "token acc.", "choice acc. [95% CI]", "chance"}};
+  if (has_generated) {
+    rows.front().push_back("generated acc. [95% CI]");
+    rows.front().push_back("named nothing");
+  }
+  const auto add = [&](const TaskResult& result) {
+    rows.push_back({result.task(), std::to_string(result.samples()), loss_of(&result),
+                    token_accuracy_of(&result), choices_of(&result), chance_text(result)});
+    if (!has_generated) return;
+    rows.back().push_back(share_with_interval(result.correct_generated(), result.generated()));
+    rows.back().push_back(result.generated() == 0 ? "-"
+                                                  : std::to_string(result.unnamed_generated()));
+  };
+  for (const TaskResult& result : results) add(result);
+  add(all);
+  return layout(rows) + kLegend + chance_note(results);
 }
 
 double overall_loss(const std::vector<TaskResult>& results) {

@@ -15,6 +15,10 @@ namespace molora {
 std::string results_table(const std::vector<TaskResult>& before,
                           const std::vector<TaskResult>& after);
 
+// One evaluation alone: loss, token accuracy, accuracy on questions by likelihood and, when they
+// were answered that way, by generation, each with its interval and the same note on chance.
+std::string results_table(const std::vector<TaskResult>& results);
+
 // Mean negative log-likelihood per supervised token over all tasks; NaN when there is none.
 double overall_loss(const std::vector<TaskResult>& results);
 

@@ -49,6 +49,26 @@ TEST(ResultsTable, ATaskOfOneSideOnlyKeepsItsRow) {
   EXPECT_THAT(table, HasSubstr("new"));
 }
 
+TEST(ResultsTable, OneEvaluationAloneHasOneColumnOfEach) {
+  const std::string table = results_table({result("medqa", 150, 50, 14), result("text", 90, 0, 0)});
+  EXPECT_THAT(table, HasSubstr("28.0% [17, 42]"));
+  EXPECT_THAT(table, HasSubstr("text"));
+  EXPECT_THAT(table, HasSubstr("guessing"));
+  EXPECT_THAT(table, Not(HasSubstr("before")));
+  EXPECT_THAT(table, Not(HasSubstr("generated")));
+}
+
+TEST(ResultsTable, GeneratedAnswersGetTheirColumns) {
+  TaskResult exam = result("medqa", 150, 50, 14);
+  exam.set_generated(50);
+  exam.set_correct_generated(20);
+  exam.set_unnamed_generated(7);
+  const std::string table = results_table({exam, result("text", 90, 0, 0)});
+  EXPECT_THAT(table, HasSubstr("generated acc. [95% CI]"));
+  EXPECT_THAT(table, HasSubstr("40.0% [28, 54]"));
+  EXPECT_THAT(table, HasSubstr("7\n"));
+}
+
 TEST(ResultsTable, OverallLossCountsTokensNotTasks) {
   EXPECT_DOUBLE_EQ(overall_loss({result("a", 300, 0, 0), result("b", 100, 0, 0)}), 2.0);
   EXPECT_TRUE(std::isnan(overall_loss({})));
