@@ -1,0 +1,199 @@
+#include "eval/evaluator.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/core/grad_mode.h>
+
+#include "comm/fixed_order_sum.h"
+#include "generate/generator.h"
+#include "train/loss.h"
+#include "train/micro_batch.h"
+
+namespace molora {
+
+namespace {
+
+constexpr size_t kSumsPerTask = 10;
+
+TrainSequence scored_sequence(const std::vector<TokenId>& prompt,
+                              const std::vector<TokenId>& candidate) {
+  TrainSequence sequence;
+  sequence.ids = prompt;
+  sequence.ids.insert(sequence.ids.end(), candidate.begin(), candidate.end());
+  sequence.supervised.assign(prompt.size(), 0);
+  sequence.supervised.resize(sequence.ids.size(), 1);
+  return sequence;
+}
+
+bool are_single_tokens(const EncodedQuestion& question) {
+  return std::all_of(question.candidates.begin(), question.candidates.end(),
+                     [](const auto& candidate) { return candidate.size() == 1; });
+}
+
+size_t index_of_largest(const std::vector<double>& scores) {
+  return static_cast<size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
+}
+
+// The log-likelihood of each sequence's supervised tokens, one forward pass.
+std::vector<double> sequence_scores(const CausalLM& model, const std::vector<TrainRow>& rows) {
+  const MicroBatch batch = make_micro_batch(rows);
+  const Tensor hidden_TD = model.hidden_states({.batch = batch.tokens});
+  const TokenLoss loss =
+      next_token_loss(model, hidden_TD.index_select(0, batch.predictors_N), batch.targets_N);
+  const Tensor sums = at::zeros(static_cast<int64_t>(rows.size()), at::kDouble);
+  sums.index_add_(0, batch.sequence_N, -loss.nll_N.to(at::kDouble));
+  return {sums.const_data_ptr<double>(), sums.const_data_ptr<double>() + sums.numel()};
+}
+
+}  // namespace
+
+// What is summed per task, in the order in which it travels.
+struct Evaluator::Sums {
+  double samples = 0.0;
+  double loss = 0.0;
+  double supervised = 0.0;
+  double correct_tokens = 0.0;
+  double questions = 0.0;
+  double correct_questions = 0.0;
+  double chance_questions = 0.0;
+  double generated = 0.0;
+  double correct_generated = 0.0;
+  double unnamed_generated = 0.0;
+
+  void count_choice(const ChoiceQuestion& question, size_t chosen) {
+    questions += 1.0;
+    correct_questions += chosen == question.correct ? 1.0 : 0.0;
+    chance_questions += 1.0 / static_cast<double>(question.candidates.size());
+  }
+};
+
+Evaluator::Evaluator(const CausalLM& model, const EvalSet& set, const EvaluatorOptions& options)
+    : model_(model), set_(set), options_(options) {}
+
+std::vector<TaskResult> Evaluator::run(Communicator& communicator,
+                                       const OnProgress& on_progress) const {
+  const at::NoGradGuard no_grad;
+  std::vector<Sums> sums(set_.tasks.size());
+  for (size_t begin = 0; begin < set_.items.size();) {
+    size_t end = begin;
+    for (int64_t tokens = 0; end < set_.items.size() && tokens < options_.tokens_per_pass; ++end) {
+      tokens += static_cast<int64_t>(set_.items[end].sample.ids.size());
+    }
+    add_losses(begin, end, sums);
+    if (options_.max_new_tokens > 0) add_generated(begin, end, sums);
+    begin = end;
+    if (on_progress) on_progress(begin, set_.items.size());
+  }
+
+  static_assert(sizeof(Sums) == kSumsPerTask * sizeof(double));
+  fixed_order_sum(communicator,
+                  std::span(reinterpret_cast<double*>(sums.data()), sums.size() * kSumsPerTask));
+  std::vector<TaskResult> results(sums.size());
+  for (size_t task = 0; task < sums.size(); ++task) {
+    const auto count = [](double value) { return static_cast<int64_t>(value); };
+    TaskResult& result = results[task];
+    result.set_task(set_.tasks[task]);
+    result.set_samples(count(sums[task].samples));
+    result.set_loss_sum(sums[task].loss);
+    result.set_supervised(count(sums[task].supervised));
+    result.set_correct_tokens(count(sums[task].correct_tokens));
+    result.set_questions(count(sums[task].questions));
+    result.set_correct_questions(count(sums[task].correct_questions));
+    result.set_chance_questions(sums[task].chance_questions);
+    if (options_.max_new_tokens == 0) continue;
+    result.set_generated(count(sums[task].generated));
+    result.set_correct_generated(count(sums[task].correct_generated));
+    result.set_unnamed_generated(count(sums[task].unnamed_generated));
+  }
+  return results;
+}
+
+// One forward pass over the items gives their losses and, at the end of each prompt, the
+// log-likelihoods of single-token candidates.
+void Evaluator::add_losses(size_t begin, size_t end, std::vector<Sums>& sums) const {
+  std::vector<TrainRow> rows;
+  std::vector<int64_t> prompt_ends;
+  std::vector<size_t> scored_here;
+  int64_t offset = 0;
+  for (size_t i = begin; i < end; ++i) {
+    const EvalItem& item = set_.items[i];
+    rows.push_back({TrainSequence{item.sample.ids, item.sample.supervised, 0}});
+    if (item.question && are_single_tokens(*item.question) &&
+        item.question->prompt.size() <= item.sample.ids.size()) {
+      prompt_ends.push_back(offset + static_cast<int64_t>(item.question->prompt.size()) - 1);
+      scored_here.push_back(i);
+    } else if (item.question) {
+      sums[item.task].count_choice(item.question->question,
+                                   index_of_largest(candidate_scores(*item.question)));
+    }
+    offset += static_cast<int64_t>(item.sample.ids.size());
+  }
+  const MicroBatch batch = make_micro_batch(rows);
+  const Tensor hidden_TD = model_.hidden_states({.batch = batch.tokens});
+  const TokenLoss loss =
+      next_token_loss(model_, hidden_TD.index_select(0, batch.predictors_N), batch.targets_N);
+  const Tensor nll_N = loss.nll_N.to(at::kDouble);
+  for (int64_t n = 0; n < nll_N.size(0); ++n) {
+    const auto sequence = static_cast<size_t>(batch.sequence_N.const_data_ptr<int64_t>()[n]);
+    Sums& task = sums[set_.items[begin + sequence].task];
+    task.loss += nll_N.const_data_ptr<double>()[n];
+    task.supervised += 1.0;
+    task.correct_tokens += loss.is_top_N.const_data_ptr<bool>()[n] ? 1.0 : 0.0;
+  }
+  for (size_t i = begin; i < end; ++i) sums[set_.items[i].task].samples += 1.0;
+  if (scored_here.empty()) return;
+
+  const Tensor logits_NV =
+      model_.logits(hidden_TD.index_select(0, at::tensor(prompt_ends, at::kLong)));
+  for (size_t n = 0; n < scored_here.size(); ++n) {
+    const EvalItem& item = set_.items[scored_here[n]];
+    std::vector<double> scores;
+    for (const auto& candidate : item.question->candidates) {
+      scores.push_back(logits_NV[static_cast<int64_t>(n)][candidate.front()].item<double>());
+    }
+    sums[item.task].count_choice(item.question->question, index_of_largest(scores));
+  }
+}
+
+std::vector<double> Evaluator::candidate_scores(const EncodedQuestion& question) const {
+  const at::NoGradGuard no_grad;
+  std::vector<double> scores;
+  std::vector<TrainRow> rows;
+  int64_t tokens = 0;
+  for (size_t i = 0; i < question.candidates.size(); ++i) {
+    rows.push_back({scored_sequence(question.prompt, question.candidates[i])});
+    tokens += static_cast<int64_t>(rows.back().front().ids.size());
+    if (tokens < options_.tokens_per_pass && i + 1 < question.candidates.size()) continue;
+    const std::vector<double> part = sequence_scores(model_, rows);
+    scores.insert(scores.end(), part.begin(), part.end());
+    rows.clear();
+    tokens = 0;
+  }
+  return scores;
+}
+
+void Evaluator::add_generated(size_t begin, size_t end, std::vector<Sums>& sums) const {
+  std::vector<std::vector<int32_t>> prompts;
+  std::vector<size_t> items;
+  for (size_t i = begin; i < end; ++i) {
+    if (!set_.items[i].question) continue;
+    prompts.push_back(set_.items[i].question->prompt);
+    items.push_back(i);
+  }
+  if (prompts.empty()) return;
+  GenerationOptions options;
+  options.max_new_tokens = options_.max_new_tokens;
+  options.stop_ids = options_.stop_ids;
+  const std::vector<Generated> answers = generate(model_, prompts, options);
+  for (size_t n = 0; n < items.size(); ++n) {
+    const EvalItem& item = set_.items[items[n]];
+    Sums& task = sums[item.task];
+    const auto named = named_candidate(options_.decode(answers[n].ids), item.question->question);
+    task.generated += 1.0;
+    if (!named) task.unnamed_generated += 1.0;
+    if (named && *named == item.question->question.correct) task.correct_generated += 1.0;
+  }
+}
+
+}  // namespace molora

@@ -1,0 +1,52 @@
+// Held-out loss per task and exam accuracy, of the model as it is now.
+//
+// Every number comes from the training forward (model/decoder.h) without dropout. Loss: negative
+// log-likelihood of the answer tokens. Questions by likelihood: the candidate with the largest
+// log-likelihood given the prompt wins, the first of equals. Questions by generation: the model
+// answers greedily, and what it names counts (eval/choice_question.h); an answer that names no
+// candidate is wrong and counted.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "checkpoint.pb.h"
+#include "comm/communicator.h"
+#include "eval/eval_set.h"
+#include "model/decoder.h"
+
+namespace molora {
+
+struct EvaluatorOptions {
+  int64_t tokens_per_pass = 4096;  // a forward pass takes about this many; memory against speed
+  // Questions by generation: at most so many tokens each; 0: none are generated.
+  int64_t max_new_tokens = 0;
+  std::vector<TokenId> stop_ids;
+  std::function<std::string(const std::vector<TokenId>&)> decode;  // needed for generation only
+};
+
+class Evaluator {
+ public:
+  // Refers to model and set, which must outlive it. The set holds this rank's share.
+  Evaluator(const CausalLM& model, const EvalSet& set, const EvaluatorOptions& options);
+
+  // One result per task of the set, over all ranks, equal on every rank. Collective: one fp64 sum.
+  // `on_progress`: called now and then with the items done and the items of this rank.
+  using OnProgress = std::function<void(size_t, size_t)>;
+  std::vector<TaskResult> run(Communicator& communicator, const OnProgress& on_progress = {}) const;
+
+  // The log-likelihood of each candidate of a question of the set (for tests and reports).
+  std::vector<double> candidate_scores(const EncodedQuestion& question) const;
+
+ private:
+  struct Sums;
+  void add_losses(size_t begin, size_t end, std::vector<Sums>& sums) const;
+  void add_generated(size_t begin, size_t end, std::vector<Sums>& sums) const;
+
+  const CausalLM& model_;
+  const EvalSet& set_;
+  EvaluatorOptions options_;
+};
+
+}  // namespace molora
