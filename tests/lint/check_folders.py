@@ -41,7 +41,7 @@ CONFINED = {
 # calls -> files that may make them
 CONFINED_CALLS = {
     r"\bgetenv\(": [r"launcher/.*", r"src/comm/mpi_env\.cc", r"src/worker/main\.cc"],
-    r"\b(exit|_exit|abort|quick_exit)\(": [r"launcher/main\.cc", r"src/worker/(main|stop_request)\.cc"],
+    r"\b(exit|_exit|abort|quick_exit)\(": [r"launcher/local_job\.cc", r"src/worker/(main|stop_request)\.cc"],
     r"std::cout|\bprintf\(|\bputs\(": [r"launcher/main\.cc", r"src/worker/.*"],
     r"\bMPI_[A-Z]": [r"src/comm/.*"],
 }
