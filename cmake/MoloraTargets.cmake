@@ -8,6 +8,8 @@ add_compile_options(-fPIC)  # one setting for libraries and programs, so that th
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+set(CMAKE_BUILD_RPATH "$ORIGIN/../lib")
 
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 12)
   message(FATAL_ERROR "molora needs g++ 12 or newer, but ${CMAKE_CXX_COMPILER} is "
@@ -43,16 +45,21 @@ if(MOLORA_FUZZERS)
 endif()
 
 # molora_add_library(<folder> [TORCH] [LINK <target>...]): the static library molora_<folder> of
-# every source file in src/<folder>. TORCH adds LibTorch and the shared precompiled header; a fuzz
-# build has no LibTorch and leaves such folders out.
+# every source file in src/<folder>, or in <folder> at the top. TORCH adds LibTorch and the shared
+# precompiled header; a fuzz build has no LibTorch and leaves such folders out.
 function(molora_add_library folder)
   cmake_parse_arguments(ARG "TORCH" "" "LINK" ${ARGN})
   if(ARG_TORCH AND MOLORA_FUZZERS)
     return()
   endif()
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${folder}/*.cc)
+  set(parent ${CMAKE_SOURCE_DIR}/src)
+  if(NOT EXISTS ${parent}/${folder})
+    set(parent ${CMAKE_SOURCE_DIR})
+  endif()
+  file(GLOB sources CONFIGURE_DEPENDS ${parent}/${folder}/*.cc)
+  list(FILTER sources EXCLUDE REGEX "/main\.cc$")
   add_library(molora_${folder} STATIC ${sources})
-  target_include_directories(molora_${folder} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  target_include_directories(molora_${folder} PUBLIC ${parent} ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(molora_${folder} PUBLIC ${ARG_LINK} PRIVATE molora_flags)
   if(ARG_TORCH)
     target_link_libraries(molora_${folder} PUBLIC molora::torch)

@@ -1,0 +1,24 @@
+// A session whose adapter comes from a checkpoint, for the commands that use a result.
+#pragma once
+
+#include "comm/communicator.h"
+#include "worker/model_session.h"
+#include "worker/resolved_config.h"
+
+namespace molora {
+
+class AdaptedSession {
+ public:
+  // Loads the model and, when there is a step folder, its adapter over it. Collective.
+  // Throws: ConfigError when the base model is not the one that the adapter was trained on.
+  AdaptedSession(const ResolvedModel& model, Communicator& world);
+
+  ModelSession& session() { return session_; }
+  const RunConfig& config() const { return config_; }
+
+ private:
+  RunConfig config_;
+  ModelSession session_;
+};
+
+}  // namespace molora

@@ -1,0 +1,139 @@
+#include "worker/command_line.h"
+
+#include <map>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+namespace molora {
+
+namespace {
+
+constexpr char kVersion[] = "molora " MOLORA_VERSION;
+
+constexpr char kFooter[] =
+    "Several ranks: on this machine with --ranks N, on several machines with an MPI launcher:\n"
+    "  mpirun -np 8 --host a:4,b:4 molora train config.yaml\n"
+    "Ctrl-C, or USR1, once: save and leave; Ctrl-C twice: leave at once.\n"
+    "Exit codes: 0 done; 64 configuration or input wrong; 70 internal fault; 74 storage;\n"
+    "75 stopped on request after a save (start again to go on); 76 another rank was lost.";
+
+void add_model(CLI::App& command, ModelArguments& model) {
+  command
+      .add_option("model", model.paths,
+                  "A run folder, a checkpoint (step-N folder), or configuration files (.yaml): the "
+                  "base model")
+      ->required();
+  command.add_option("--set", model.overrides,
+                     "Change a field of the configuration: --set data.max_length=512 (repeatable)");
+  command.add_flag("--base", model.use_base, "Leave the checkpoint's adapter out");
+}
+
+void add_ranks(CLI::App& command, int& num_ranks) {
+  command.add_option("--ranks,-n", num_ranks, "Ranks to start on this machine (default 1)")
+      ->check(CLI::Range(1, 4096));
+}
+
+void add_train(CLI::App& app, TrainArguments& train) {
+  CLI::App& command = *app.add_subcommand("train", "Fine-tune a model, or go on with a run");
+  command
+      .add_option("config", train.config.files,
+                  "Configuration files (.yaml); later ones override earlier ones")
+      ->required();
+  command.add_option("--set", train.config.overrides,
+                     "Set a field: --set train.learning_rate=1e-4 (repeatable; wins over files)");
+  command.add_option("--resume", train.resume,
+                     "auto (go on when there is a checkpoint), none, or the path of a checkpoint");
+  command.add_flag("--dry-run", train.is_dry_run,
+                   "Check everything and print what would run: resolved configuration, parameter "
+                   "counts, memory, steps");
+  command
+      .add_option(
+          "--progress", train.progress,
+          "bar (one line, redrawn), plain (log lines), or auto (default: a bar on a terminal)")
+      ->take_last()
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, ProgressStyle>{{"auto", ProgressStyle::kAuto},
+                                               {"bar", ProgressStyle::kBar},
+                                               {"plain", ProgressStyle::kPlain}}));
+}
+
+void add_eval(CLI::App& app, EvalArguments& eval) {
+  CLI::App& command = *app.add_subcommand(
+      "eval", "Held-out loss per task, and accuracy on multiple-choice questions");
+  add_model(command, eval.model);
+  command.add_option("--data", eval.data, "Files in place of data.eval (repeatable)");
+  command.add_option("--max-samples-per-task", eval.max_samples_per_task,
+                     "At most so many samples of each task (default: eval.max_samples_per_task; "
+                     "0: all)");
+  command.add_option("--generate", eval.max_new_tokens,
+                     "Also answer the questions by generating at most so many tokens");
+  command.add_option("--json", eval.json_path, "Also write the results to this file");
+}
+
+void add_generate(CLI::App& app, GenerateArguments& generate) {
+  CLI::App& command =
+      *app.add_subcommand("generate", "Answer prompts; no task label is needed or taken");
+  add_model(command, generate.model);
+  command.add_option("--prompt,-p", generate.prompts, "A prompt (repeatable)");
+  command.add_option("--prompts-file", generate.prompts_file,
+                     "One prompt per line (default without --prompt: standard input)");
+  command.add_flag("--raw", generate.is_raw, "Continue the text as it is, without chat template");
+  command.add_option("--max-new-tokens", generate.max_new_tokens, "At most so many (default 256)")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--temperature", generate.temperature, "0 (default): greedy")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--top-k", generate.top_k, "Draw from the k likeliest tokens; 0: from all")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--top-p", generate.top_p, "... and from the likeliest with this probability")
+      ->check(CLI::Range(0.0, 1.0));
+  command.add_option("--seed", generate.seed, "Of the draws (default 0)");
+}
+
+}  // namespace
+
+std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const char* const* argv) {
+  CLI::App app("molora: fine-tune large language models with mixtures of low-rank adapter experts",
+               "molora");
+  app.footer(kFooter);
+  app.set_version_flag("--version", kVersion);
+  app.require_subcommand(1);
+  app.fallthrough();
+  bool is_quiet = false;
+  bool is_debug = false;
+  app.add_flag("--quiet", is_quiet, "Log warnings and errors only");
+  app.add_flag("--debug", is_debug, "Log more, on every rank");
+
+  TrainArguments train;
+  EvalArguments eval;
+  GenerateArguments generate;
+  add_train(app, train);
+  add_eval(app, eval);
+  add_generate(app, generate);
+  int num_ranks = 1;
+  for (const char* name : {"train", "eval"}) add_ranks(*app.get_subcommand(name), num_ranks);
+  app.add_subcommand("config", "Print every field of the configuration with its meaning");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    const auto chosen = app.get_subcommands();
+    return CommandLineText{chosen.empty() ? app.help() : chosen.front()->help()};
+  } catch (const CLI::CallForVersion&) {
+    return CommandLineText{std::string(kVersion) + "\n"};
+  } catch (const CLI::ParseError& error) {
+    throw ConfigError(fmt::format("{} (molora --help tells what there is)", error.what()));
+  }
+
+  CommandLine line;
+  line.verbosity = is_debug   ? LogVerbosity::kDebug
+                   : is_quiet ? LogVerbosity::kQuiet
+                              : LogVerbosity::kNormal;
+  line.num_ranks = num_ranks;
+  if (app.got_subcommand("train")) line.command = train;
+  if (app.got_subcommand("eval")) line.command = eval;
+  if (app.got_subcommand("generate")) line.command = generate;
+  if (app.got_subcommand("config")) line.command = ConfigCommand();
+  return line;
+}
+
+}  // namespace molora

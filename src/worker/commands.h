@@ -1,0 +1,73 @@
+// What `molora` can be asked to do; command_line.h reads the requests, each command has a file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "comm/communicator.h"
+
+namespace molora {
+
+// Configuration files in order, and --set texts.
+struct ConfigArguments {
+  std::vector<std::filesystem::path> files;
+  std::vector<std::string> overrides;
+};
+
+enum class ProgressStyle {
+  kAuto,  // a bar when standard error is a terminal
+  kBar,
+  kPlain,
+};
+
+struct TrainArguments {
+  ConfigArguments config;
+  std::string resume;  // overrides checkpoint.resume; "" leaves it
+  bool is_dry_run = false;
+  ProgressStyle progress = ProgressStyle::kAuto;
+};
+
+// Trains; or with is_dry_run prints what would be trained. Collective.
+ExitCode run_train(const TrainArguments& arguments, Communicator& world);
+
+// What eval and generate work on: a run folder, a checkpoint of one, or configuration files (the
+// untrained adapter, which equals the base model).
+struct ModelArguments {
+  std::vector<std::filesystem::path> paths;
+  std::vector<std::string> overrides;
+  bool use_base = false;  // leave a checkpoint's adapter out
+};
+
+struct EvalArguments {
+  ModelArguments model;
+  std::vector<std::string> data;      // files in place of data.eval
+  int64_t max_samples_per_task = -1;  // -1: eval.max_samples_per_task
+  int64_t max_new_tokens = 0;         // above 0: also by generation
+  std::string json_path;              // where to write the results; "" nowhere
+};
+
+// Prints a table of held-out losses and accuracies. Collective.
+ExitCode run_eval(const EvalArguments& arguments, Communicator& world);
+
+struct GenerateArguments {
+  ModelArguments model;
+  std::vector<std::string> prompts;  // empty: one per line of prompts_file
+  std::string prompts_file;          // "" or "-": standard input
+  bool is_raw = false;               // without the chat template
+  int64_t max_new_tokens = 256;
+  double temperature = 0.0;
+  int64_t top_k = 0;
+  double top_p = 1.0;
+  uint64_t seed = 0;
+};
+
+// Prints answers. One rank does the work; on several the others wait. Collective.
+ExitCode run_generate(const GenerateArguments& arguments, Communicator& world);
+
+// Prints every field of the configuration with its meaning, default and constraints.
+ExitCode run_config();
+
+}  // namespace molora

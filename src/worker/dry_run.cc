@@ -1,0 +1,138 @@
+#include "worker/dry_run.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "config/resolved_yaml.h"
+#include "data/row_plan.h"
+#include "worker/console.h"
+#include "worker/model_session.h"
+#include "worker/together.h"
+#include "worker/training_data.h"
+
+namespace molora {
+
+namespace {
+
+// A folder that is gone when the work is done, however it ends.
+class ScratchFolder {
+ public:
+  ScratchFolder()
+      : path_(std::filesystem::temp_directory_path() /
+              fmt::format("molora-dry-run-{}", ::getpid())) {}
+  ~ScratchFolder() {
+    std::error_code ignored;  // a leftover in the temporary folder harms nobody
+    std::filesystem::remove_all(path_, ignored);
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  ScratchFolder(ScratchFolder&&) = delete;
+  ScratchFolder& operator=(ScratchFolder&&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// 1234567 -> "1,234,567".
+std::string grouped(int64_t number) {
+  const std::string digits = std::to_string(number);
+  std::string text;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
+  }
+  return text;
+}
+
+std::string mebibytes(double bytes) { return fmt::format("{:.1f} MiB", bytes / (1 << 20)); }
+
+std::string parameter_text(const Architecture& architecture, const RunConfig& config) {
+  const int64_t base = count_base_parameters(architecture);
+  const AdapterCounts counts = count_adapter_parameters(architecture, config.adapter());
+  const auto line = [](const char* name, int64_t count) {
+    return fmt::format("  {:<22}{:>18}\n", name, grouped(count));
+  };
+  std::string text = "parameters\n";
+  text += line("total", base + counts.total());
+  text += line("base (frozen)", base);
+  text += line("trainable", counts.total());
+  text += line("  experts", counts.experts);
+  text += line("  routers", counts.routers);
+  text += line("  plain LoRA", counts.lora);
+  text += fmt::format("  trainable share       {:>17.3f}%\n",
+                      100.0 * static_cast<double>(counts.total()) / static_cast<double>(base));
+  return text;
+}
+
+std::string memory_text(const Architecture& architecture, const RunConfig& config) {
+  const double width = config.model().precision() == ModelConfig::bf16   ? 2.0
+                       : config.model().precision() == ModelConfig::fp64 ? 8.0
+                                                                         : 4.0;
+  const double master = config.model().precision() == ModelConfig::fp64 ? 8.0 : 4.0;
+  const auto base = static_cast<double>(count_base_parameters(architecture));
+  const auto trained =
+      static_cast<double>(count_adapter_parameters(architecture, config.adapter()).total());
+  return fmt::format(
+      "memory of one rank, without activations\n"
+      "  base                  {:>18}\n"
+      "  adapter               {:>18}\n"
+      "  gradients             {:>18}\n"
+      "  AdamW moments         {:>18}\n",
+      mebibytes(base * width), mebibytes(trained * master), mebibytes(trained * master),
+      mebibytes(2 * trained * master));
+}
+
+std::string run_text(const RunConfig& config, const TrainingData& data, int world_size) {
+  const TrainConfig& train = config.train();
+  RowFeeder feeder(data.source(), train.global_batch_size());
+  const RowFeeder::RunLength length = run_length(train, Progress(), feeder);
+  const auto rows = data.plan(0);
+  const DataReport& report = data.cache().report();
+  const int64_t ranks = world_size;
+  const int64_t rows_per_rank = (train.global_batch_size() + ranks - 1) / ranks;
+  const int64_t micro_steps =
+      (rows_per_rank + train.micro_batch_size() - 1) / train.micro_batch_size();
+  const double fill = fill_rate(
+      {.lengths = data.cache().lengths(), .max_length = config.data().max_length()}, rows);
+  return fmt::format(
+      "what would run\n"
+      "  data                  {}\n"
+      "  tokens                {} ({} of them in the loss)\n"
+      "  rows in a pass        {} of at most {} tokens, {:.1f}% full\n"
+      "  ranks                 {} (each a whole copy of the base)\n"
+      "  step                  {} rows: {} micro-steps of up to {} rows on each rank\n"
+      "  steps                 {} ({})\n"
+      "  output                {}\n",
+      report.summary(), grouped(static_cast<int64_t>(report.num_tokens)),
+      grouped(static_cast<int64_t>(report.num_supervised_tokens)), grouped(std::ssize(rows)),
+      config.data().max_length(), 100.0 * fill, world_size, train.global_batch_size(), micro_steps,
+      train.micro_batch_size(), grouped(length.num_steps),
+      train.max_steps() > 0 ? "train.max_steps"
+                            : fmt::format("{} passes over the data", train.num_epochs()),
+      config.output_dir());
+}
+
+std::string describe(const RunConfig& config, int world_size) {
+  const ScratchFolder scratch;
+  const auto alone = make_single_communicator("dry run");
+  const SessionParts parts = read_session_parts(config);
+  const TrainingData data(config, parts.chat_template, scratch.path(), *alone);
+  return fmt::format("{}\n{}\n{}\n{}", resolved_yaml(config),
+                     parameter_text(parts.architecture, config),
+                     memory_text(parts.architecture, config), run_text(config, data, world_size));
+}
+
+}  // namespace
+
+ExitCode run_dry(const RunConfig& config, Communicator& world) {
+  const std::string text = on_rank_zero(world, [&] { return describe(config, world.size()); });
+  if (world.rank() == 0) print(text);
+  return ExitCode::kDone;
+}
+
+}  // namespace molora

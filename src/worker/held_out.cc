@@ -1,0 +1,62 @@
+#include "worker/held_out.h"
+
+#include <spdlog/spdlog.h>
+
+#include "comm/fixed_order_sum.h"
+#include "data/sample_reader.h"
+#include "worker/together.h"
+
+namespace molora {
+
+namespace {
+
+EvalSet read_share(const DataConfig& config, const HeldOutOptions& options,
+                   const ChatTemplate& answers_template, Communicator& world, uint64_t& num_bad) {
+  EvalSetBuilder builder(answers_template, {.max_length = config.max_length(),
+                                            .max_samples_per_task = options.max_samples_per_task,
+                                            .share = world.rank(),
+                                            .num_shares = world.size()});
+  for (const DataSource& source : config.eval()) {
+    SampleReader reader(source, {.on_bad_sample = config.on_bad_sample()});
+    while (const auto conversation = reader.next()) builder.add(*conversation);
+    num_bad += reader.report().num_bad;
+    if (world.rank() != 0) continue;
+    for (const BadSample& bad : reader.report().first_bad) {
+      spdlog::warn("skipped {}", bad.message());
+    }
+  }
+  return builder.finish();
+}
+
+}  // namespace
+
+HeldOut::HeldOut(const DataConfig& config, const HeldOutOptions& options,
+                 const ModelSession& session, Communicator& world)
+    : world_(world),
+      answers_template_(session.tokenizer(), config.chat_template(), config.system_prompt(),
+                        DataConfig::answers) {
+  uint64_t num_bad = 0;
+  together(world, [&] { set_ = read_share(config, options, answers_template_, world, num_bad); });
+  EvaluatorOptions evaluator;
+  evaluator.max_new_tokens = options.max_new_tokens;
+  evaluator.stop_ids = answers_template_.stop_ids();
+  evaluator.decode = [&tokenizer = session.tokenizer()](const std::vector<TokenId>& ids) {
+    return tokenizer.decode(ids);
+  };
+  evaluator_ = std::make_unique<Evaluator>(session.model(), set_, evaluator);
+
+  std::vector<int64_t> counts = {static_cast<int64_t>(set_.items.size()), set_.num_over_limit,
+                                 set_.num_truncated, set_.num_dropped};
+  fixed_order_sum(world, std::span(counts));
+  if (world.rank() != 0) return;
+  spdlog::info(
+      "held-out data: {} samples of {} tasks; {} beyond eval.max_samples_per_task, {} cut at {} "
+      "tokens, {} dropped because no answer is left within them, {} bad ones skipped",
+      counts[0], set_.tasks.size(), counts[1], counts[2], config.max_length(), counts[3], num_bad);
+}
+
+std::vector<TaskResult> HeldOut::evaluate(const Evaluator::OnProgress& on_progress) const {
+  return evaluator_->run(world_, on_progress);
+}
+
+}  // namespace molora

@@ -1,0 +1,38 @@
+// The held-out data of a run and the evaluator over them.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "eval/evaluator.h"
+#include "worker/model_session.h"
+
+namespace molora {
+
+struct HeldOutOptions {
+  int64_t max_samples_per_task = 0;  // 0: all
+  // Questions are also answered by generating at most so many tokens; 0: not.
+  int64_t max_new_tokens = 0;
+};
+
+class HeldOut {
+ public:
+  // Reads the sources (`data.eval`, or others in their place); each rank keeps its share. Rank 0
+  // says what was left out. Collective. Throws: DataError, IoError.
+  HeldOut(const DataConfig& config, const HeldOutOptions& options, const ModelSession& session,
+          Communicator& world);
+
+  // Collective.
+  std::vector<TaskResult> evaluate(const Evaluator::OnProgress& on_progress = {}) const;
+
+ private:
+  Communicator& world_;
+  // Held-out loss is over the answers, whatever mask the training uses: format tokens are learned
+  // in a few steps and would hide what is worth knowing.
+  ChatTemplate answers_template_;
+  EvalSet set_;
+  std::unique_ptr<Evaluator> evaluator_;
+};
+
+}  // namespace molora

@@ -1,0 +1,57 @@
+// A base model with its adapters and tokenizer, loaded from a configuration: what train, eval and
+// generate have in common.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "comm/communicator.h"
+#include "data/chat_template.h"
+#include "model/decoder.h"
+#include "run_config.pb.h"
+#include "tokenizer/tokenizer.h"
+
+namespace molora {
+
+// What is small: read and checked against each other before any weight is touched.
+struct SessionParts {
+  Architecture architecture;
+  std::unique_ptr<Tokenizer> tokenizer;
+  ChatTemplate chat_template;  // refers to the tokenizer
+};
+// Throws: DataError, ConfigError, IoError.
+SessionParts read_session_parts(const RunConfig& config);
+
+// The parts refer to each other: neither copied nor moved.
+class ModelSession {
+ public:
+  // Reads and checks everything; rank 0 logs what was found. Every rank reads the files itself
+  // (they are mapped, so ranks of one machine share the pages) and all must have read the same
+  // weights. Collective.
+  // Throws: ConfigError, DataError, IoError.
+  ModelSession(const RunConfig& config, Communicator& world);
+
+  const Architecture& architecture() const { return parts_->architecture; }
+  const Tokenizer& tokenizer() const { return *parts_->tokenizer; }
+  const ChatTemplate& chat_template() const { return parts_->chat_template; }
+  const BaseWeights& weights() const { return *weights_; }
+  AdapterSet& adapters() { return *adapters_; }
+  const CausalLM& model() const { return *model_; }
+
+ private:
+  void load(const RunConfig& config);
+
+  std::optional<SessionParts> parts_;
+  std::optional<BaseWeights> weights_;
+  std::optional<AdapterSet> adapters_;
+  std::optional<CausalLM> model_;
+};
+
+// The element type of model.precision.
+at::ScalarType compute_type(ModelConfig::Precision precision);
+
+// Each rank's share of this machine's cores for LibTorch's arithmetic.
+// Collective.
+void set_compute_threads(Communicator& world);
+
+}  // namespace molora

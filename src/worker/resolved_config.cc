@@ -1,0 +1,79 @@
+#include "worker/resolved_config.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "checkpoint/checkpoint_reader.h"
+#include "checkpoint/step_folder.h"
+#include "config/resolved_yaml.h"
+#include "worker/run_checkpoints.h"
+#include "worker/together.h"
+
+namespace molora {
+
+namespace {
+
+bool is_config_file(const std::filesystem::path& path) {
+  const std::string extension = path.extension().string();
+  return extension == ".yaml" || extension == ".yml";
+}
+
+std::string serialized(const LoadedConfig& loaded) {
+  for (const std::string& warning : loaded.warnings) spdlog::warn("{}", warning);
+  return loaded.config.SerializeAsString();
+}
+
+RunConfig parsed(const std::string& bytes) {
+  RunConfig config;
+  MOLORA_CHECK(config.ParseFromString(bytes), "{} bytes of configuration", bytes.size());
+  return config;
+}
+
+// The configuration that a checkpoint carries, with changes.
+RunConfig config_of(const CheckpointManifest& manifest, const std::filesystem::path& step_folder,
+                    const std::vector<std::string>& overrides) {
+  const ConfigText stored{(step_folder / kManifestName).string() + " (stored configuration)",
+                          resolved_yaml(manifest.config())};
+  return parse_config({stored}, overrides, ConfigUse::kModel).config;
+}
+
+}  // namespace
+
+RunConfig resolve_config(const ConfigArguments& arguments, ConfigUse use, Communicator& world) {
+  return parsed(on_rank_zero(world, [&] {
+    return serialized(load_config({arguments.files, arguments.overrides, use}));
+  }));
+}
+
+ResolvedModel resolve_model(const ModelArguments& arguments, Communicator& world) {
+  const bool are_files =
+      std::all_of(arguments.paths.begin(), arguments.paths.end(), is_config_file);
+  if (are_files) {
+    return {
+        resolve_config({arguments.paths, arguments.overrides}, ConfigUse::kModel, world), {}, {}};
+  }
+  if (arguments.paths.size() != 1) {
+    throw ConfigError(fmt::format(
+        "expected either configuration files (.yaml) or one run folder or checkpoint, got {} paths "
+        "of which {} is not a .yaml file",
+        arguments.paths.size(),
+        std::find_if_not(arguments.paths.begin(), arguments.paths.end(), is_config_file)
+            ->string()));
+  }
+  ResolvedModel model;
+  model.step_folder =
+      on_rank_zero(world, [&] { return valid_step_folder(arguments.paths.front()).string(); });
+  together(world, [&] {
+    const CheckpointManifest manifest = read_manifest(model.step_folder);
+    model.base_fingerprint = manifest.base_fingerprint();
+    model.config = config_of(manifest, model.step_folder, arguments.overrides);
+  });
+  if (arguments.use_base) model.step_folder.clear();
+  return model;
+}
+
+}  // namespace molora

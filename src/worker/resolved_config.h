@@ -1,0 +1,26 @@
+// The configuration of a command, read by rank 0 and the same on every rank.
+#pragma once
+
+#include <filesystem>
+
+#include "checkpoint.pb.h"
+#include "comm/communicator.h"
+#include "config/load_config.h"
+#include "worker/commands.h"
+
+namespace molora {
+
+// Rank 0 reads and checks the files, says what it warns of, and hands the result to all: other
+// machines need not have the files. Collective. Throws: ConfigError on every rank.
+RunConfig resolve_config(const ConfigArguments& arguments, ConfigUse use, Communicator& world);
+
+// A model to use: its configuration, and the step folder of its adapter (empty: the untrained one).
+struct ResolvedModel {
+  RunConfig config;
+  std::filesystem::path step_folder;
+  std::string base_fingerprint;  // that the adapter was trained on; empty without a step folder
+};
+// Collective. Throws: ConfigError, CheckpointError.
+ResolvedModel resolve_model(const ModelArguments& arguments, Communicator& world);
+
+}  // namespace molora

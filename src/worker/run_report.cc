@@ -1,0 +1,95 @@
+#include "worker/run_report.h"
+
+#include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
+
+#include "io/file.h"
+#include "report/results_table.h"
+#include "report/task_json.h"
+
+namespace molora {
+
+namespace {
+
+using nlohmann::json;
+
+std::vector<std::string> router_names(const AdapterSet& adapters) {
+  std::vector<std::string> names;
+  for (const LinearAdapter& linear : adapters.linears()) {
+    if (linear.spec.has_router()) names.push_back(linear.path);
+  }
+  return names;
+}
+
+// How many of the step's tokens each expert of each router was chosen for, in the order of
+// "routers" in the file's first line.
+json expert_load(const Tensor& counts_RE) {
+  json load = json::array();
+  for (int64_t router = 0; router < counts_RE.size(0); ++router) {
+    const int64_t* counts = counts_RE[router].const_data_ptr<int64_t>();
+    load.push_back(std::vector<int64_t>(counts, counts + counts_RE.size(1)));
+  }
+  return load;
+}
+
+}  // namespace
+
+RunReport::RunReport(const RunFolder& folder, const AdapterSet& adapters, const Options& options)
+    : metrics_(folder.metrics(), options.steps_done),
+      line_({.num_steps = options.num_steps,
+             .log_every = options.log_every,
+             .is_terminal = options.has_bar}) {
+  if (!metrics_.is_empty()) return;
+  const json line = {{"type", "run"},
+                     {"step", 0},
+                     {"num_steps", options.num_steps},
+                     {"routers", router_names(adapters)},
+                     {"timing", {{"ranks", options.world_size}}}};
+  metrics_.append(line.dump());
+}
+
+void RunReport::step_done(const StepResult& result, const Progress& progress, double seconds) {
+  json line = {{"type", "step"},
+               {"step", progress.step()},
+               {"loss", result.loss},
+               {"learning_rate", result.learning_rate},
+               {"grad_norm", result.grad_norm},
+               {"tokens", result.tokens},
+               {"supervised", result.supervised},
+               {"samples", result.samples},
+               {"epoch", progress.epoch()},
+               {"skipped", result.is_skipped},
+               {"skipped_steps", progress.skipped_steps()}};
+  if (result.expert_counts_RE.size(0) > 0) {
+    line["balance_loss"] = result.balance_loss;
+    line["z_loss"] = result.z_loss;
+    line["expert_load"] = expert_load(result.expert_counts_RE);
+  }
+  line["timing"] = {{"seconds", seconds},
+                    {"tokens_per_second", static_cast<double>(result.tokens) / seconds}};
+  metrics_.append(line.dump());
+  line_.step_done({.step = progress.step(),
+                   .loss = result.loss,
+                   .learning_rate = result.learning_rate,
+                   .tokens = result.tokens,
+                   .seconds = seconds,
+                   .is_skipped = result.is_skipped});
+}
+
+void RunReport::evaluated(int64_t steps_done, const std::vector<TaskResult>& results) {
+  const json line = {{"type", "eval"},
+                     {"step", steps_done},
+                     {"loss", overall_loss(results)},
+                     {"tasks", task_results_json(results)}};
+  metrics_.append(line.dump());
+  spdlog::info("step {}: held-out loss {:.4f}", steps_done, overall_loss(results));
+}
+
+std::string write_results(const std::filesystem::path& path, const std::vector<TaskResult>& before,
+                          const std::vector<TaskResult>& after) {
+  std::string table = results_table(before, after);
+  write_file_atomic(path, table);
+  return table;
+}
+
+}  // namespace molora

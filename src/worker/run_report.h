@@ -1,0 +1,45 @@
+// What a training run tells the world while it goes on: progress line, metrics file, final table.
+// Only rank 0 has one.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "checkpoint.pb.h"
+#include "model/adapter.h"
+#include "report/metrics_file.h"
+#include "report/progress_line.h"
+#include "train/train_step.h"
+#include "worker/run_folder.h"
+
+namespace molora {
+
+class RunReport {
+ public:
+  struct Options {
+    int64_t num_steps = 0;
+    int64_t steps_done = 0;  // when the run starts or goes on
+    int64_t log_every = 1;
+    int world_size = 1;
+    bool has_bar = false;
+  };
+  // Opens the metrics file and drops what it holds of steps that will be done again.
+  RunReport(const RunFolder& folder, const AdapterSet& adapters, const Options& options);
+
+  void step_done(const StepResult& result, const Progress& progress, double seconds);
+  void evaluated(int64_t steps_done, const std::vector<TaskResult>& results);
+  void show_phase(const std::string& phase) { line_.show_phase(phase); }
+  // Brings the metrics to the device.
+  void sync() { metrics_.sync(); }
+
+ private:
+  MetricsFile metrics_;
+  ProgressLine line_;
+};
+
+// The table of results for people; written to `path` as well.
+std::string write_results(const std::filesystem::path& path, const std::vector<TaskResult>& before,
+                          const std::vector<TaskResult>& after);
+
+}  // namespace molora

@@ -1,0 +1,56 @@
+#include "worker/stop_request.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+
+namespace molora {
+
+namespace {
+
+// A signal handler has nothing else to talk to.
+std::atomic<bool> stop_requested{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+void say(std::string_view text) {
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+}
+
+extern "C" void on_stop_signal(int signal) {
+  const int saved_errno = errno;
+  const bool is_second = stop_requested.exchange(true);
+  if (is_second && (signal == SIGINT || signal == SIGTERM)) {
+    say("\nmolora: asked twice, leaving at once; the last checkpoint stands\n");
+    ::_exit(128 + signal);
+  }
+  if (!is_second) say("\nmolora: asked to stop: saving after this step (again: leave at once)\n");
+  errno = saved_errno;
+}
+
+}  // namespace
+
+void install_stop_handlers() {
+  struct sigaction action {};
+  action.sa_handler = on_stop_signal;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = SA_RESTART;
+  for (const int signal : std::array{SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) {
+    if (::sigaction(signal, &action, nullptr) != 0) {
+      throw InternalError(
+          fmt::format("signal {} cannot be handled: {}", signal, std::strerror(errno)));
+    }
+  }
+}
+
+bool is_stop_requested() { return stop_requested.load(); }
+
+}  // namespace molora

@@ -1,0 +1,17 @@
+// Signals that ask a run to save and leave.
+//
+// INT (Ctrl-C), TERM, USR1 and USR2: the first asks the run to finish its step, save and leave with
+// exit code 75; a second INT or TERM leaves at once with 128 + the signal's number. Under mpirun
+// the launcher's own Ctrl-C handling sends TERM to every rank and KILL a moment later, so Slurm
+// jobs should ask with USR1 (README, "Stopping a run").
+#pragma once
+
+namespace molora {
+
+// Installs the handlers for the life of the process. Call once, before other threads start.
+void install_stop_handlers();
+
+// Whether a signal has asked this process to stop. Async-signal-safe, any thread.
+bool is_stop_requested();
+
+}  // namespace molora

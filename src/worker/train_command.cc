@@ -1,0 +1,188 @@
+// The training command: everything of one run put together, in the order in which it is read.
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "config/resolved_yaml.h"
+#include "io/file.h"
+#include "train/trainer.h"
+#include "worker/commands.h"
+#include "worker/console.h"
+#include "worker/dry_run.h"
+#include "worker/held_out.h"
+#include "worker/model_session.h"
+#include "worker/resolved_config.h"
+#include "worker/run_checkpoints.h"
+#include "worker/run_folder.h"
+#include "worker/run_report.h"
+#include "worker/stop_request.h"
+#include "worker/together.h"
+#include "worker/training_data.h"
+
+namespace molora {
+
+namespace {
+
+bool has_bar(ProgressStyle style) {
+  if (style == ProgressStyle::kAuto) return ProgressLine::stderr_is_terminal();
+  return style == ProgressStyle::kBar;
+}
+
+// One run on this rank. Members in the order of their birth; later ones refer to earlier ones.
+class TrainingRun {
+ public:
+  TrainingRun(const RunConfig& config, ProgressStyle progress, Communicator& world);
+  ExitCode run();
+
+ private:
+  TrainerHooks hooks();
+  void at_boundary(const StepBoundary& boundary, const Progress& progress);
+  std::vector<TaskResult> evaluate();
+  void finish();
+
+  RunConfig config_;
+  Communicator& world_;
+  RunFolder folder_;
+  std::filesystem::path resume_from_;
+  ModelSession session_;
+  TrainingData data_;
+  std::optional<HeldOut> held_out_;
+  AdamW optimizer_;
+  TrainStep step_;
+  RowFeeder feeder_;
+  RunCheckpoints checkpoints_;
+  Progress progress_;
+  RowFeeder::RunLength length_;
+  std::unique_ptr<RunReport> report_;  // rank 0
+  std::vector<TaskResult> latest_results_;
+};
+
+TrainingRun::TrainingRun(const RunConfig& config, ProgressStyle progress, Communicator& world)
+    : config_(config),
+      world_(world),
+      folder_(config.output_dir()),
+      resume_from_(
+          checkpoint_to_resume(config.checkpoint().resume(), folder_.checkpoints(), world)),
+      session_(config_, world),
+      data_(config_, session_.chat_template(), folder_.cache(config_.data()), world),
+      optimizer_(session_.adapters().parameters(), config_.train()),
+      step_({session_.model(), session_.adapters(), world_, optimizer_},
+            {config_.train(), config_.adapter().router(), config_.seed()}),
+      feeder_(data_.source(), config_.train().global_batch_size()),
+      checkpoints_({session_.adapters(), optimizer_, world_}, config_.checkpoint(),
+                   folder_.checkpoints(),
+                   {config_, session_.weights().fingerprint(), data_.cache().fingerprint()}) {
+  if (config_.data().eval_size() > 0) {
+    held_out_.emplace(config_.data(),
+                      HeldOutOptions{.max_samples_per_task = config_.eval().max_samples_per_task()},
+                      session_, world_);
+  }
+  if (!resume_from_.empty()) checkpoints_.resume(resume_from_, progress_);
+  length_ = run_length(config_.train(), progress_, feeder_);
+  together(world_, [&] {
+    if (world_.rank() != 0) return;
+    make_folders(folder_.root());
+    write_file_atomic(folder_.config(), resolved_yaml(config_));
+    report_ =
+        std::make_unique<RunReport>(folder_, session_.adapters(),
+                                    RunReport::Options{.num_steps = length_.num_steps,
+                                                       .steps_done = progress_.step(),
+                                                       .log_every = config_.train().log_every(),
+                                                       .world_size = world_.size(),
+                                                       .has_bar = has_bar(progress)});
+  });
+}
+
+ExitCode TrainingRun::run() {
+  if (world_.rank() == 0) {
+    spdlog::info("training {} of {} steps on {} rank{}; {} rows a step",
+                 length_.num_steps - progress_.step(), length_.num_steps, world_.size(),
+                 world_.size() == 1 ? "" : "s", config_.train().global_batch_size());
+  }
+  Trainer trainer({step_, feeder_, world_, optimizer_, session_.adapters()},
+                  {config_.train(), config_.eval(), length_.num_steps,
+                   config_.train().max_steps() > 0 ? std::nullopt : std::optional(length_.end)},
+                  hooks());
+  const Trainer::End end = trainer.run(progress_);
+  if (end == Trainer::End::kStopped) {
+    if (world_.rank() == 0) {
+      spdlog::info(
+          "stopped on request after step {}; saved in {}. Start the same command again to "
+          "go on",
+          progress_.step(), checkpoints_.last_saved().string());
+    }
+    return ExitCode::kRequeue;
+  }
+  finish();
+  return ExitCode::kDone;
+}
+
+TrainerHooks TrainingRun::hooks() {
+  TrainerHooks hooks;
+  hooks.is_stop_requested = is_stop_requested;
+  hooks.on_step = [this](const StepResult& result, const Progress& progress, double seconds) {
+    if (report_) report_->step_done(result, progress, seconds);
+  };
+  if (held_out_) hooks.evaluate = [this] { return evaluate(); };
+  hooks.on_evaluated = [this](int64_t steps_done, const std::vector<TaskResult>& results) {
+    latest_results_ = results;
+    if (report_) report_->evaluated(steps_done, results);
+  };
+  hooks.on_boundary = [this](const StepBoundary& boundary, const Progress& progress) {
+    at_boundary(boundary, progress);
+  };
+  return hooks;
+}
+
+std::vector<TaskResult> TrainingRun::evaluate() {
+  return held_out_->evaluate([this](size_t done, size_t total) {
+    if (report_)
+      report_->show_phase(fmt::format("evaluating on held-out data: {}/{}", done, total));
+  });
+}
+
+void TrainingRun::at_boundary(const StepBoundary& boundary, const Progress& progress) {
+  const std::string reason =
+      checkpoints_.save_if_due({.step = boundary.steps_done,
+                                .is_last = boundary.is_last,
+                                .is_stop_requested = boundary.is_stop_requested,
+                                .is_new_best = boundary.is_new_best},
+                               progress, [this] { report_->sync(); });
+  if (!reason.empty() && world_.rank() == 0) {
+    spdlog::info("saved {} ({})", checkpoints_.last_saved().string(), reason);
+  }
+}
+
+void TrainingRun::finish() {
+  // A run that was already at its end has evaluated nothing yet.
+  if (held_out_ && latest_results_.empty()) latest_results_ = evaluate();
+  if (world_.rank() != 0) return;
+  report_.reset();
+  if (held_out_) {
+    const std::vector<TaskResult> before(progress_.eval_before().begin(),
+                                         progress_.eval_before().end());
+    print(write_results(folder_.results(), before, latest_results_));
+  }
+  spdlog::info("done: {} steps, {} tokens seen, {} steps skipped. Everything is in {}",
+               progress_.step(), progress_.tokens_seen(), progress_.skipped_steps(),
+               folder_.root().string());
+}
+
+}  // namespace
+
+ExitCode run_train(const TrainArguments& arguments, Communicator& world) {
+  ConfigArguments with_resume = arguments.config;
+  if (!arguments.resume.empty()) {
+    with_resume.overrides.push_back("checkpoint.resume=" + arguments.resume);
+  }
+  const RunConfig config = resolve_config(with_resume, ConfigUse::kTrain, world);
+  set_compute_threads(world);
+  if (arguments.is_dry_run) return run_dry(config, world);
+  install_stop_handlers();
+  return TrainingRun(config, arguments.progress, world).run();
+}
+
+}  // namespace molora

@@ -1,0 +1,38 @@
+// The training data of a run: tokenized once, dealt out by position.
+#pragma once
+
+#include <memory>
+
+#include "checkpoint.pb.h"
+#include "comm/communicator.h"
+#include "data/token_cache.h"
+#include "run_config.pb.h"
+#include "train/row_feeder.h"
+
+namespace molora {
+
+class TrainingData {
+ public:
+  // Finds or builds the token cache in `cache_folder`: rank 0 first, then the others, which find
+  // it there unless their machine has a disk of its own. Every rank must end up with the same data.
+  // Collective. Throws: DataError, IoError.
+  TrainingData(const RunConfig& config, const ChatTemplate& chat_template,
+               const std::filesystem::path& cache_folder, Communicator& world);
+
+  const TokenCache& cache() const { return *cache_; }
+  // The rows of one epoch; a pure function of configuration and data.
+  std::vector<std::vector<uint32_t>> plan(int64_t epoch) const;
+  // Refers to this object, which must outlive the feeder that is made from it.
+  RowSource source() const;
+
+ private:
+  DataConfig config_;
+  uint64_t seed_;
+  std::unique_ptr<TokenCache> cache_;
+};
+
+// How many steps a run has that stands at `progress`, and where its data end.
+RowFeeder::RunLength run_length(const TrainConfig& config, const Progress& progress,
+                                RowFeeder& feeder);
+
+}  // namespace molora

@@ -1,0 +1,94 @@
+"""What a person is told when something is wrong: once, with the place, and with the documented code."""
+import shutil
+import unittest
+
+from molora_job import EXIT_CONFIG, EXIT_STORAGE, MODEL, ROOT, Job
+
+
+class ErrorsE2E(Job):
+    def complain(self, *arguments, expect=EXIT_CONFIG):
+        _, log = self.run_molora(*arguments, expect=expect)
+        return log
+
+    def test_all_faults_of_a_configuration_at_once_and_from_one_rank_only(self):
+        self.config.write_text(self.config.read_text() + "trian: {max_steps: 3}\n"
+                               "eval: {every: often}\n")
+        for ranks in (1, 2):
+            log = self.complain("train", self.config, "--ranks", ranks)
+            self.assertEqual(log.count("trian"), 1, log)
+            self.assertIn("train", log)
+            self.assertIn(f"{self.config}:7", log)
+            self.assertIn(f"{self.config}:8", log)
+
+    def test_an_unknown_command_or_option(self):
+        self.assertIn("--help", self.complain("tarin", self.config))
+        self.assertIn("--set-it", self.complain("train", self.config, "--set-it", "x=1"))
+
+    def test_a_bad_line_of_the_data_stops_the_run_and_is_named(self):
+        data = self.folder / "bad.jsonl"
+        good = (ROOT / "tests/assets/data/multitask/dev.jsonl").read_text().splitlines()[:3]
+        data.write_text("\n".join([*good, '{"conversations": 3}', ""]))
+        log = self.complain(*self.train_arguments("bad", 2, f"data.train=[{data}]"))
+        self.assertIn(f"{data}:4", log)
+        self.assertEqual(log.count(f"{data}:4"), 1, log)
+        self.train("skipped", 1, f"data.train=[{data}]", "data.on_bad_sample=skip",
+                   "train.max_steps=1")
+
+    def test_a_truncated_model_is_refused_with_file_and_reason(self):
+        model = self.folder / "model"
+        shutil.copytree(ROOT / MODEL, model)
+        weights = model / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-100])
+        log = self.complain(*self.train_arguments("x", 1, f"model.path={model}"))
+        self.assertIn(str(weights), log)
+        self.assertIn("truncated", log)
+
+    def test_another_base_model_is_refused_with_both_fingerprints(self):
+        self.train("run", 1, "train.max_steps=2")
+        model = self.folder / "model"
+        shutil.copytree(ROOT / MODEL, model)
+        weights = model / "model.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-2] ^= 1  # the lowest mantissa bits of the last value
+        weights.write_bytes(content)
+        log = self.complain(*self.train_arguments("run", 1, f"model.path={model}"))
+        self.assertIn("another base model", log)
+        log = self.complain("eval", self.folder / "run", "--set", f"model.path={model}", "--data",
+                            "tests/assets/data/multitask/dev.jsonl")
+        self.assertIn("fingerprint", log)
+
+    def test_resume_none_does_not_mix_with_an_old_run(self):
+        self.train("run", 1, "train.max_steps=1")
+        log = self.complain(*self.train_arguments("run"), "--resume", "none")
+        self.assertIn("holds checkpoints up to step 1", log)
+
+    def test_only_damaged_checkpoints_never_mean_a_silent_fresh_start(self):
+        self.train("run", 1, "train.max_steps=1")
+        for manifest in (self.folder / "run/checkpoints").glob("*/manifest.pb"):
+            manifest.write_bytes(b"x")
+        log = self.complain(*self.train_arguments("run"), expect=EXIT_STORAGE)
+        self.assertIn("none of the 1 checkpoints", log)
+
+    def test_changed_fields_are_listed_on_resume(self):
+        self.train("run", 1, "train.max_steps=1")
+        _, log = self.train("run", 1, "train.max_steps=2", "train.learning_rate=0.001")
+        self.assertIn("changed since the checkpoint: train.learning_rate: 0.005 -> 0.001", log)
+
+    def test_steps_that_are_not_finite_are_skipped_counted_and_end_the_run(self):
+        log = self.complain(*self.train_arguments("run", 2, "train.learning_rate=1e30",
+                                                  "train.clip_norm=0",
+                                                  "train.max_nonfinite_steps=2"))
+        self.assertIn("All ranks skipped this step", log)
+        self.assertIn("2 steps in a row were not finite", log)
+        skipped = [line["skipped"] for line in self.steps("run")]
+        self.assertEqual(skipped[-2:], [True, True])
+
+    def test_an_output_folder_that_cannot_be_written(self):
+        blocked = self.folder / "blocked"
+        blocked.write_text("a file where the folder should be")
+        log = self.complain(*self.train_arguments("blocked/run"), expect=EXIT_STORAGE)
+        self.assertIn(str(blocked), log)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,100 @@
+"""A run that is killed and started again leaves the same bits as one that was left alone."""
+import random
+import signal
+import time
+import unittest
+
+from molora_job import EXIT_DONE, EXIT_REQUEUE, Job
+
+STEPS = 12
+
+
+class ResumeE2E(Job):
+    def assert_same_run(self, name, reference):
+        self.assertEqual(self.metrics(name), self.metrics(reference))
+        self.assertEqual(self.checkpoint_bytes(name, STEPS), self.checkpoint_bytes(reference, STEPS))
+
+    def run_until_done(self, name, ranks, kill_after_steps):
+        """Starts the same command again and again, killing it after so many steps of the run."""
+        kills = 0
+        for after in kill_after_steps:
+            process = self.start(*self.train_arguments(name, ranks))
+            self.wait_for_steps(process, name, after)
+            kills += process.poll() is None
+            self.kill_ranks(process)
+        self.train(name, ranks)
+        return kills
+
+    def test_killed_after_any_step_on_one_rank(self):
+        self.train("whole")
+        kills = self.run_until_done("killed", 1, [1, 3, 4, 7, 11])
+        self.assertGreaterEqual(kills, 4)
+        self.assert_same_run("killed", "whole")
+
+    def test_killed_on_two_ranks(self):
+        self.train("whole", 2)
+        kills = self.run_until_done("killed", 2, [2, 5, 9])
+        self.assertGreaterEqual(kills, 2)
+        self.assert_same_run("killed", "whole")
+
+    def test_killed_at_random_moments_saves_included(self):
+        """With a checkpoint after every step, random moments often fall into a save."""
+        self.config.write_text(self.config.read_text().replace("every: 3", "every: 1"))
+        self.train("whole")
+        random.seed(7)
+        for _ in range(8):
+            process = self.start(*self.train_arguments("killed"))
+            time.sleep(random.uniform(0.3, 2.0))
+            self.kill_ranks(process)
+        self.train("killed")
+        self.assert_same_run("killed", "whole")
+        left_over = list((self.folder / "killed" / "checkpoints").glob("*.tmp-*"))
+        self.assertEqual(left_over, [])
+
+    def test_a_damaged_newest_checkpoint_is_passed_over(self):
+        self.train("whole")
+        process = self.start(*self.train_arguments("killed"))
+        self.wait_for_steps(process, "killed", 8)
+        self.kill_ranks(process)
+        newest = sorted((self.folder / "killed" / "checkpoints").glob("step-*"))[-1]
+        file = next(newest.glob("adapter-*.safetensors"))
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        _, log = self.train("killed")
+        self.assertIn("is passed over", log)
+        self.assertIn(file.name, log)
+        self.assert_same_run("killed", "whole")
+
+    def check_stop(self, ranks, stop_signal):
+        process = self.start(*self.train_arguments("stopped", ranks))
+        self.wait_for_steps(process, "stopped", 4)
+        process.send_signal(stop_signal)
+        output, _ = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, EXIT_REQUEUE, output)
+        self.assertIn("stopped on request after step", output)
+        self.assertLess(len(self.steps("stopped")), STEPS)
+        self.train("stopped", ranks, expect=EXIT_DONE)
+        self.train("whole", ranks)
+        self.assert_same_run("stopped", "whole")
+
+    def test_one_interrupt_saves_and_leaves(self):
+        self.check_stop(1, signal.SIGINT)
+
+    def test_one_interrupt_of_a_job_of_two_ranks_saves_and_leaves(self):
+        self.check_stop(2, signal.SIGINT)
+
+    def test_usr1_saves_and_leaves(self):
+        self.check_stop(1, signal.SIGUSR1)
+
+    def test_two_interrupts_leave_at_once(self):
+        process = self.start(*self.train_arguments("stopped", 1, "train.max_steps=100000"))
+        self.wait_for_steps(process, "stopped", 2)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        self.assertIn(process.returncode, (128 + signal.SIGINT, EXIT_REQUEUE), output)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,65 @@
+"""Evaluating, generating and asking before training, as a person does with a result."""
+import json
+import shutil
+import unittest
+
+from molora_job import Job
+
+
+class UseE2E(Job):
+    def test_eval_on_any_number_of_ranks_and_from_every_kind_of_path(self):
+        self.train("run", 1, "data.eval=[tests/assets/data/multitask/dev.jsonl]",
+                   "eval.max_samples_per_task=6")
+        results = []
+        for number, arguments in enumerate([["--ranks", 1], ["--ranks", 3]]):
+            path = self.folder / f"results-{number}.json"
+            self.run_molora("eval", self.folder / "run", "--json", path, *arguments)
+            results.append(json.loads(path.read_text()))
+        one, three = results
+        self.assertEqual(len(one), 7)
+        for a, b in zip(one, three, strict=True):
+            self.assertAlmostEqual(a.pop("loss"), b.pop("loss"), places=5)
+            a.pop("token_accuracy"), b.pop("token_accuracy")
+            self.assertEqual(a, b)
+        # The run's own last evaluation, the checkpoint's, and the base by two ways.
+        last = [line for line in self.metrics("run") if line["type"] == "eval"][-1]
+        for line, result in zip(last["tasks"], json.loads((self.folder / "results-0.json").read_text()),
+                                strict=True):
+            self.assertAlmostEqual(line["loss"], result["loss"], places=6)
+        tables = [self.run_molora("eval", *paths)[0] for paths in (
+            [self.folder / "run", "--base"],
+            [self.config, "--data", "tests/assets/data/multitask/dev.jsonl",
+             "--max-samples-per-task", 6])]
+        self.assertEqual(tables[0], tables[1])
+
+    def test_generate_streams_one_and_lists_several(self):
+        self.train("run", 1, "train.max_steps=2")
+        one, _ = self.run_molora("generate", self.folder / "run", "-p", "What is asthma?",
+                                 "--max-new-tokens", 12)
+        self.assertTrue(one.strip())
+        many, _ = self.run_molora("generate", self.folder / "run", "-p", "What is asthma?", "-p",
+                                  "\u54b3\u55fd\u600e\u4e48\u529e\uff1f", "--max-new-tokens", 12)
+        self.assertIn("### What is asthma?\n" + one, many)
+        self.assertIn("### \u54b3\u55fd\u600e\u4e48\u529e\uff1f\n", many)
+        again, _ = self.run_molora("generate", self.folder / "run", "-p", "What is asthma?",
+                                   "--max-new-tokens", 12, "--temperature", 0.8, "--seed", 3)
+        same, _ = self.run_molora("generate", self.folder / "run", "-p", "What is asthma?",
+                                  "--max-new-tokens", 12, "--temperature", 0.8, "--seed", 3)
+        self.assertEqual(again, same)
+
+    def test_dry_run_prints_what_would_run_and_writes_nothing(self):
+        out, _ = self.train("dry", 1)
+        shutil.rmtree(self.folder / "dry")
+        out, _ = self.run_molora(*self.train_arguments("dry"), "--dry-run")
+        for text in ("experts_per_token: 2", "trainable", "routers", "plain LoRA", "steps", "12"):
+            self.assertIn(text, out)
+        self.assertFalse((self.folder / "dry").exists())
+
+    def test_config_lists_every_field_with_its_meaning(self):
+        out, _ = self.run_molora("config")
+        for field in ("experts_per_token:", "learning_rate:", "label_mask:"):
+            self.assertIn(field, out)
+
+
+if __name__ == "__main__":
+    unittest.main()

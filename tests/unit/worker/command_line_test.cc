@@ -1,0 +1,87 @@
+#include "worker/command_line.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "support/expect_throw.h"
+
+namespace molora {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+std::variant<CommandLine, CommandLineText> parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "molora");
+  return parse_command_line(static_cast<int>(arguments.size()), arguments.data());
+}
+
+CommandLine line(std::vector<const char*> arguments) {
+  return std::get<CommandLine>(parse(std::move(arguments)));
+}
+
+TEST(CommandLine, TrainTakesFilesOverridesRanksAndResume) {
+  const CommandLine parsed = line({"train", "a.yaml", "b.yaml", "--set", "seed=3", "--set",
+                                   "train.max_steps=5", "--ranks", "4", "--resume", "none"});
+  const auto& train = std::get<TrainArguments>(parsed.command);
+  EXPECT_THAT(train.config.files, ElementsAre("a.yaml", "b.yaml"));
+  EXPECT_THAT(train.config.overrides, ElementsAre("seed=3", "train.max_steps=5"));
+  EXPECT_EQ(train.resume, "none");
+  EXPECT_FALSE(train.is_dry_run);
+  EXPECT_EQ(train.progress, ProgressStyle::kAuto);
+  EXPECT_EQ(parsed.num_ranks, 4);
+}
+
+TEST(CommandLine, TheLastProgressStyleCounts) {
+  const CommandLine parsed = line({"train", "a.yaml", "--progress", "auto", "--progress", "bar"});
+  EXPECT_EQ(std::get<TrainArguments>(parsed.command).progress, ProgressStyle::kBar);
+}
+
+TEST(CommandLine, FilesMayFollowOptionsThatTakeOneValue) {
+  const CommandLine parsed = line({"train", "--set", "seed=3", "a.yaml"});
+  const auto& train = std::get<TrainArguments>(parsed.command);
+  EXPECT_THAT(train.config.files, ElementsAre("a.yaml"));
+  EXPECT_THAT(train.config.overrides, ElementsAre("seed=3"));
+}
+
+TEST(CommandLine, EvalAndGenerateTakeAModelAndTheirOptions) {
+  const auto eval = std::get<EvalArguments>(
+      line({"eval", "runs/x", "--data", "d.jsonl", "--generate", "8", "--base"}).command);
+  EXPECT_THAT(eval.model.paths, ElementsAre("runs/x"));
+  EXPECT_THAT(eval.data, ElementsAre("d.jsonl"));
+  EXPECT_EQ(eval.max_new_tokens, 8);
+  EXPECT_EQ(eval.max_samples_per_task, -1);
+  EXPECT_TRUE(eval.model.use_base);
+  const auto generate = std::get<GenerateArguments>(
+      line({"generate", "runs/x", "-p", "a b", "-p", "c", "--temperature", "0.7", "--top-k", "40",
+            "--top-p", "0.9", "--seed", "9"})
+          .command);
+  EXPECT_THAT(generate.prompts, ElementsAre("a b", "c"));
+  EXPECT_EQ(generate.temperature, 0.7);
+  EXPECT_EQ(generate.top_k, 40);
+  EXPECT_EQ(generate.top_p, 0.9);
+  EXPECT_EQ(generate.seed, 9u);
+  EXPECT_EQ(generate.max_new_tokens, 256);
+}
+
+TEST(CommandLine, VerbosityMayStandAnywhere) {
+  EXPECT_EQ(line({"--quiet", "config"}).verbosity, LogVerbosity::kQuiet);
+  EXPECT_EQ(line({"train", "a.yaml", "--debug"}).verbosity, LogVerbosity::kDebug);
+}
+
+TEST(CommandLine, HelpAndVersionAreTexts) {
+  EXPECT_THAT(std::get<CommandLineText>(parse({"--help"})).text, HasSubstr("Exit codes: 0 done"));
+  EXPECT_THAT(std::get<CommandLineText>(parse({"train", "--help"})).text, HasSubstr("--dry-run"));
+  EXPECT_THAT(std::get<CommandLineText>(parse({"--version"})).text, HasSubstr("molora "));
+}
+
+TEST(CommandLine, WhatIsWrongIsNamed) {
+  EXPECT_THROW_WITH(parse({}), ConfigError, "subcommand", "molora --help");
+  EXPECT_THROW_WITH(parse({"train"}), ConfigError, "config");
+  EXPECT_THROW_WITH(parse({"train", "a.yaml", "--rank", "2"}), ConfigError, "--rank");
+  EXPECT_THROW_WITH(parse({"train", "a.yaml", "--ranks", "0"}), ConfigError, "--ranks");
+  EXPECT_THROW_WITH(parse({"generate", "x", "--top-p", "1.5"}), ConfigError, "--top-p");
+}
+
+}  // namespace
+}  // namespace molora
