@@ -82,6 +82,9 @@ class ChatTemplate::Builder {
   void token(TokenId id, Part part) {
     const bool is_target =
         part == Part::kAnswer || (part == Part::kFormat && owner_.label_mask_ == DataConfig::ming);
+    if (part == Part::kAnswer && sample_.first_answer == 0) {
+      sample_.first_answer = sample_.ids.size();
+    }
     sample_.ids.push_back(id);
     sample_.supervised.push_back(is_target ? 1 : 0);
   }
@@ -211,9 +214,13 @@ void ChatTemplate::append_turn(Builder& builder, Role role, std::string_view tex
 
 void ChatTemplate::append_header(Builder& builder, Role role) const {
   builder.token(control_.begin_turn, Part::kFormat);
-  builder.text(role_name(role), Part::kContext);
-  if (template_ == DataConfig::llama3) builder.token(control_.end_header, Part::kContext);
-  builder.text(template_ == DataConfig::llama3 ? "\n\n" : "\n", Part::kContext);
+  if (template_ == DataConfig::llama3) {
+    builder.text(role_name(role), Part::kContext);
+    builder.token(control_.end_header, Part::kContext);
+    builder.text("\n\n", Part::kContext);
+  } else {
+    builder.text(fmt::format("{}\n", role_name(role)), Part::kContext);
+  }
 }
 
 void ChatTemplate::append_llama2(Builder& builder, Turns turns, SystemText system) const {

@@ -6,8 +6,9 @@
 // the words [INST] and [/INST] are ordinary text by design; there a text can hold them.)
 //
 // Formats ("+" joins pieces that are encoded separately, <..> is one control token):
-//   chatml   per turn: <|im_start|> + role + "\n" + text + <|im_end|> + "\n"
-//   llama3   <|begin_of_text|>, per turn: <|start_header_id|> + role + <|end_header_id|> + "\n\n" +
+//   chatml   per turn: <|im_start|> + "role\n" + text + <|im_end|> + "\n"
+//   llama3   <|begin_of_text|>, per turn: <|start_header_id|> + "role" + <|end_header_id|> + "\n\n"
+//   +
 //            trimmed text + <|eot_id|>
 //   llama2   per exchange: <s> + "[INST] user [/INST]" + "answer " + </s>, texts trimmed; the first
 //            user text is preceded by "<<SYS>>\nsystem\n<</SYS>>\n\n"
@@ -43,6 +44,7 @@ namespace molora {
 struct EncodedSample {
   std::vector<TokenId> ids;
   std::vector<uint8_t> supervised;  // 1 where the token is a target; as long as ids
+  size_t first_answer = 0;          // the index of the first token of the first answer
 };
 
 // Threads: const methods may be called from several threads at once.

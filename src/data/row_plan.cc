@@ -1,5 +1,6 @@
 #include "data/row_plan.h"
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 #include <set>
@@ -24,29 +25,69 @@ std::vector<uint32_t> sample_order(const RowPlanRequest& request) {
   return order;
 }
 
+struct Row {
+  size_t place = 0;  // in the order, of the sample that opened it
+  std::vector<uint32_t> samples;
+};
+
+// Rows while they are being filled.
+class Packer {
+ public:
+  explicit Packer(const RowPlanRequest& request) : request_(request) {}
+
+  void add(uint32_t sample, size_t place) {
+    const uint32_t length = request_.lengths[sample];
+    const auto best = open_.lower_bound({length, 0});
+    if (best == open_.end()) {
+      open_.insert({request_.max_length - length, static_cast<uint32_t>(rows_.size())});
+      rows_.push_back({place, {sample}});
+      if (open_.size() > RowPlanRequest::kOpenRows) open_.erase(open_.begin());
+    } else {
+      const auto [left, row] = *best;
+      rows_[row].samples.push_back(sample);
+      open_.erase(best);
+      open_.insert({left - length, row});
+    }
+  }
+  std::vector<Row> take() { return std::move(rows_); }
+
+ private:
+  const RowPlanRequest& request_;
+  std::vector<Row> rows_;
+  std::set<std::pair<uint32_t, uint32_t>> open_;  // (tokens left, row)
+};
+
+std::vector<Row> pack(const RowPlanRequest& request, const std::vector<uint32_t>& order) {
+  Packer packer(request);
+  std::vector<size_t> window;
+  for (size_t begin = 0; begin < order.size(); begin += window.size()) {
+    window.resize(std::min(RowPlanRequest::kWindow, order.size() - begin));
+    std::iota(window.begin(), window.end(), begin);
+    std::stable_sort(window.begin(), window.end(), [&](size_t a, size_t b) {
+      return request.lengths[order[a]] > request.lengths[order[b]];
+    });
+    for (const size_t place : window) packer.add(order[place], place);
+  }
+  std::vector<Row> rows = packer.take();
+  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.place < b.place; });
+  return rows;
+}
+
 }  // namespace
 
 std::vector<std::vector<uint32_t>> plan_rows(const RowPlanRequest& request) {
   MOLORA_CHECK(request.lengths.size() < std::numeric_limits<uint32_t>::max(), "{} samples",
                request.lengths.size());
+  for (size_t i = 0; i < request.lengths.size(); ++i) {
+    MOLORA_CHECK(request.lengths[i] > 0 && request.lengths[i] <= request.max_length,
+                 "sample {} has {} tokens, a row {}", i, request.lengths[i], request.max_length);
+  }
+  const std::vector<uint32_t> order = sample_order(request);
   std::vector<std::vector<uint32_t>> rows;
-  std::set<std::pair<uint32_t, uint32_t>> open_rows;  // (tokens left, row)
-  for (const uint32_t sample : sample_order(request)) {
-    const uint32_t length = request.lengths[sample];
-    MOLORA_CHECK(length > 0 && length <= request.max_length, "sample {} has {} tokens, a row {}",
-                 sample, length, request.max_length);
-    const auto best = open_rows.lower_bound({length, 0});
-    if (best == open_rows.end()) {
-      const auto row = static_cast<uint32_t>(rows.size());
-      rows.push_back({sample});
-      if (request.packing) open_rows.insert({request.max_length - length, row});
-    } else {
-      const auto [left, row] = *best;
-      rows[row].push_back(sample);
-      open_rows.erase(best);
-      open_rows.insert({left - length, row});
-    }
-    if (open_rows.size() > RowPlanRequest::kOpenRows) open_rows.erase(open_rows.begin());
+  if (request.packing) {
+    for (Row& row : pack(request, order)) rows.push_back(std::move(row.samples));
+  } else {
+    for (const uint32_t sample : order) rows.push_back({sample});
   }
   return rows;
 }

@@ -1,6 +1,7 @@
 #include "data/token_cache.h"
 
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -121,7 +122,8 @@ TokenCache open_or_build(const TokenCacheRequest& request) {
   const std::string fingerprint = token_cache_fingerprint(request);
   const std::filesystem::path path = request.folder / (fingerprint + ".tokens");
   std::string reason = fmt::format("{}: not there yet", path.string());
-  if (std::filesystem::exists(path)) {
+  std::error_code unreachable;  // told by the attempt to build there
+  if (std::filesystem::exists(path, unreachable)) {
     try {
       return TokenCache(path, fingerprint, request.sources);
     } catch (const DataError& error) {

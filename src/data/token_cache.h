@@ -31,6 +31,7 @@ struct DataReport {
   uint64_t num_bad = 0;                   // skipped (on_bad_sample: skip)
   uint64_t num_leading_answers = 0;       // read without their leading assistant turn
   uint64_t num_truncated = 0;             // kept, cut at max_length
+  uint64_t num_without_answer = 0;        // of these, with nothing of an answer left (mask `ming`)
   uint64_t num_dropped_too_long = 0;      // too_long: drop
   uint64_t num_dropped_unsupervised = 0;  // no supervised token within max_length
   uint64_t num_kept = 0;

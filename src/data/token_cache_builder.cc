@@ -89,6 +89,7 @@ class Builder {
 
  private:
   void add(const Conversation& conversation);
+  EncodedSample encode(const Conversation& conversation) const;
   void report_reader(const SampleReader& reader, size_t source);
   void show_progress(uint64_t done) const {
     if (request_.progress) request_.progress(done, bytes_total_);
@@ -120,7 +121,7 @@ void Builder::add_source(size_t index) {
 }
 
 void Builder::add(const Conversation& conversation) {
-  EncodedSample sample = request_.chat_template.encode(conversation.turns);
+  EncodedSample sample = encode(conversation);
   const bool is_too_long = sample.ids.size() > request_.max_length;
   if (is_too_long && request_.too_long == DataConfig::drop) {
     ++report_.num_dropped_too_long;
@@ -141,9 +142,18 @@ void Builder::add(const Conversation& conversation) {
   MOLORA_CHECK(writer_.num_samples() < std::numeric_limits<uint32_t>::max() - 1, "samples");
   writer_.add(sample, tasks_.number_of(conversation.task));
   ++report_.num_kept;
-  report_.num_truncated += is_too_long ? 1 : 0;
+  if (is_too_long) ++report_.num_truncated;
+  if (sample.first_answer >= sample.ids.size()) ++report_.num_without_answer;
   report_.num_tokens += sample.ids.size();
   report_.num_supervised_tokens += supervised;
+}
+
+EncodedSample Builder::encode(const Conversation& conversation) const {
+  try {
+    return request_.chat_template.encode(conversation.turns);
+  } catch (const DataError& error) {  // of the tokenizer, which does not know the sample
+    throw DataError(fmt::format("{}: {}", conversation.origin, error.what()));
+  }
 }
 
 void Builder::report_reader(const SampleReader& reader, size_t source) {
@@ -183,10 +193,10 @@ void Builder::finish(const std::string& fingerprint) {
 
 std::string DataReport::summary() const {
   return fmt::format(
-      "{} read, {} bad, {} without their leading answer, {} truncated, {} dropped as too long, "
-      "{} dropped without a supervised token, {} kept",
-      num_read, num_bad, num_leading_answers, num_truncated, num_dropped_too_long,
-      num_dropped_unsupervised, num_kept);
+      "{} read, {} bad, {} without their leading answer, {} truncated ({} of them before the first "
+      "answer), {} dropped as too long, {} dropped without a supervised token, {} kept",
+      num_read, num_bad, num_leading_answers, num_truncated, num_without_answer,
+      num_dropped_too_long, num_dropped_unsupervised, num_kept);
 }
 
 std::string token_cache_fingerprint(const TokenCacheRequest& request) {

@@ -16,6 +16,7 @@ constexpr std::pair<const char*, uint64_t DataReport::*> kReportCounts[] = {
     {"num_bad", &DataReport::num_bad},
     {"num_leading_answers", &DataReport::num_leading_answers},
     {"num_truncated", &DataReport::num_truncated},
+    {"num_without_answer", &DataReport::num_without_answer},
     {"num_dropped_too_long", &DataReport::num_dropped_too_long},
     {"num_dropped_unsupervised", &DataReport::num_dropped_unsupervised},
     {"num_kept", &DataReport::num_kept},

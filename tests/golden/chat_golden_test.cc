@@ -5,10 +5,10 @@
 // "rendered_ids", and where the reference has them "template" (chatml when absent), "ming_labels"
 // and "assistant_only_labels", whose unsupervised tokens are -100.
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -18,6 +18,8 @@
 #include "data/json_elements.h"
 #include "data/sample_parser.h"
 #include "io/file.h"
+#include "support/golden_paths.h"
+#include "tokenizer/tokenizer.h"
 
 namespace molora {
 namespace {
@@ -26,17 +28,14 @@ using nlohmann::json;
 
 constexpr TokenId kIgnored = -100;
 
-std::filesystem::path golden_root() {
-  const char* set = std::getenv("MOLORA_TOKENIZER_GOLDEN_DIR");
-  return set != nullptr && *set != '\0' ? set : "tests/assets/tokenizers";
-}
-
-// The files below a folder of tokenizer folders, sorted.
-std::vector<std::filesystem::path> golden_files(const std::filesystem::path& root) {
+// The golden files of the tokenizer folders below `root`, sorted.
+std::vector<std::filesystem::path> chat_files(const std::filesystem::path& root) {
   std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("golden_chat") && name.ends_with(".jsonl")) files.push_back(entry.path());
+  for (const auto& entry : std::filesystem::directory_iterator(root)) {
+    if (!entry.is_directory()) continue;
+    for (auto& file : testing::golden_files(entry.path(), "golden_chat", ".jsonl")) {
+      files.push_back(std::move(file));
+    }
   }
   std::sort(files.begin(), files.end());
   return files;
@@ -58,14 +57,6 @@ std::vector<TokenId> labels_of(const EncodedSample& sample) {
     if (sample.supervised[i] == 0) labels[i] = kIgnored;
   }
   return labels;
-}
-
-std::string test_name(const std::filesystem::path& file) {
-  std::string name = file.parent_path().filename().string() + "_" + file.stem().string();
-  for (char& c : name) {
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
-  }
-  return name;
 }
 
 class ChatTemplateGolden : public ::testing::TestWithParam<std::filesystem::path> {
@@ -141,12 +132,18 @@ TEST_P(ChatTemplateGolden, APromptIsTheBeginningOfTheRendering) {
   }
 }
 
+std::string name_of(const ::testing::TestParamInfo<std::filesystem::path>& file) {
+  return testing::test_name(file.param.parent_path().filename().string() + "_" +
+                            file.param.stem().string());
+}
+
 INSTANTIATE_TEST_SUITE_P(Tokenizers, ChatTemplateGolden,
-                         ::testing::ValuesIn(golden_files(golden_root())),
-                         [](const auto& file) { return test_name(file.param); });
+                         ::testing::ValuesIn(chat_files(testing::tokenizer_golden_root())),
+                         name_of);
+// Other data sets need not hold any of these.
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(ChatTemplateGolden);
 INSTANTIATE_TEST_SUITE_P(Models, ChatTemplateGolden,
-                         ::testing::ValuesIn(golden_files("tests/assets/models")),
-                         [](const auto& file) { return test_name(file.param); });
+                         ::testing::ValuesIn(chat_files(testing::golden_root())), name_of);
 
 }  // namespace
 }  // namespace molora

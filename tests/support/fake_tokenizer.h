@@ -2,18 +2,20 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "tokenizer/stream_decoder.h"
 #include "tokenizer/tokenizer.h"
 
 namespace molora::testing {
 
 // Ids 0 to 255 are the bytes; the special tokens follow in their order.
-class FakeTokenizer final : public Tokenizer {
+class FakeTokenizer : public Tokenizer {
  public:
   explicit FakeTokenizer(std::vector<std::string> special_tokens)
       : special_tokens_(std::move(special_tokens)) {}
@@ -55,6 +57,10 @@ class FakeTokenizer final : public Tokenizer {
     return text;
   }
 
+  std::unique_ptr<StreamDecoder> stream_decoder(const DecodeOptions& options) const override {
+    return std::make_unique<AllAtTheEnd>(*this, options);
+  }
+
   std::optional<TokenId> token_id(std::string_view token) const override {
     const auto found = std::find(special_tokens_.begin(), special_tokens_.end(), token);
     if (found == special_tokens_.end()) return std::nullopt;
@@ -73,6 +79,23 @@ class FakeTokenizer final : public Tokenizer {
   }
 
  private:
+  // Nothing is certain before the end.
+  class AllAtTheEnd final : public StreamDecoder {
+   public:
+    AllAtTheEnd(const FakeTokenizer& tokenizer, const DecodeOptions& options)
+        : tokenizer_(tokenizer), options_(options) {}
+    std::string feed(TokenId id) override {
+      ids_.push_back(id);
+      return {};
+    }
+    std::string finish() override { return tokenizer_.decode(ids_, options_); }
+
+   private:
+    const FakeTokenizer& tokenizer_;
+    DecodeOptions options_;
+    std::vector<TokenId> ids_;
+  };
+
   static constexpr TokenId kBytes = 256;
   std::vector<std::string> special_tokens_;
 };

@@ -93,6 +93,7 @@ TEST_F(TokenCacheTest, TheSecondOpeningFindsTheFileAndReportsTheSame) {
     EXPECT_EQ(report.num_read, 4u);
     EXPECT_EQ(report.num_bad, 1u);
     EXPECT_EQ(report.num_truncated, 1u);
+    EXPECT_EQ(report.num_without_answer, 0u);
     EXPECT_EQ(report.num_kept, 4u);
     ASSERT_EQ(report.first_bad.size(), 1u);
     EXPECT_EQ(report.first_bad[0].path, data_.string());
@@ -178,6 +179,20 @@ TEST_F(TokenCacheTest, ASampleWhoseAnswerIsCutOffIsDroppedAndCounted) {
   EXPECT_EQ(cache.report().num_truncated, 0u);
 }
 
+TEST_F(TokenCacheTest, ASampleThatKeepsOnlyFormatTokensIsCounted) {
+  const ChatTemplate ming(tokenizer_, DataConfig::chatml, "", DataConfig::ming);
+  const auto prompt = ming.encode_prompt({{Role::kUser, "q1"}});
+  const TokenCache cache = open_or_build({.sources = {source_of(data_)},
+                                          .chat_template = ming,
+                                          .max_length = static_cast<uint32_t>(prompt.size()),
+                                          .folder = folder_ / "cache"});
+  EXPECT_EQ(cache.report().num_kept, 3u);
+  EXPECT_EQ(cache.report().num_truncated, 3u);
+  EXPECT_EQ(cache.report().num_without_answer, 3u);
+  EXPECT_NE(cache.report().summary().find("3 truncated (3 of them before the first answer)"),
+            std::string::npos);
+}
+
 TEST_F(TokenCacheTest, ASupervisedFirstTokenDoesNotKeepASample) {
   // Under the mask `ming` the first token is supervised, and nothing predicts it.
   const ChatTemplate ming(tokenizer_, DataConfig::chatml, "", DataConfig::ming);
@@ -230,6 +245,25 @@ TEST_F(TokenCacheTest, ABadSampleStopsTheBuildAndLeavesNothingBehind) {
   std::ofstream(data_, std::ios::app) << "{}\n";
   EXPECT_THROW_WITH(open_or_build(request()), DataError, data_.string() + ":4: sample: expected");
   EXPECT_EQ(files_in_cache(), 0u);
+}
+
+// A tokenizer whose regular expression gives up on every text.
+class RefusingTokenizer final : public FakeTokenizer {
+ public:
+  RefusingTokenizer() : FakeTokenizer({"<|im_start|>", "<|im_end|>"}) {}
+  std::vector<TokenId> encode(std::string_view, SpecialTokens) const override {
+    throw DataError("the text needs too much backtracking");
+  }
+};
+
+TEST_F(TokenCacheTest, WhatTheTokenizerRefusesIsNamedByFileAndLine) {
+  const RefusingTokenizer refusing;
+  const ChatTemplate chat(refusing, DataConfig::chatml, "", DataConfig::answers);
+  EXPECT_THROW_WITH(open_or_build({.sources = {source_of(data_)},
+                                   .chat_template = chat,
+                                   .max_length = 100,
+                                   .folder = folder_ / "cache"}),
+                    DataError, data_.string() + ":1: the text needs too much backtracking");
 }
 
 TEST_F(TokenCacheTest, ASampleNumberOutOfRangeIsOurFault) {
