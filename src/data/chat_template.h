@@ -7,9 +7,8 @@
 //
 // Formats ("+" joins pieces that are encoded separately, <..> is one control token):
 //   chatml   per turn: <|im_start|> + "role\n" + text + <|im_end|> + "\n"
-//   llama3   <|begin_of_text|>, per turn: <|start_header_id|> + "role" + <|end_header_id|> + "\n\n"
-//   +
-//            trimmed text + <|eot_id|>
+//   llama3   <|begin_of_text|>, per turn: <|start_header_id|> + "role" + <|end_header_id|> +
+//            "\n\n" + trimmed text + <|eot_id|>
 //   llama2   per exchange: <s> + "[INST] user [/INST]" + "answer " + </s>, texts trimmed; the first
 //            user text is preceded by "<<SYS>>\nsystem\n<</SYS>>\n\n"
 //   mistral  <s>, then per exchange, by the tokens that the tokenizer has:
