@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "tokenizer/character_class.h"
 #include "tokenizer/utf8.h"
 
 namespace molora {

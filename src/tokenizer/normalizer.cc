@@ -9,6 +9,7 @@
 #include <utf8proc.h>
 
 #include "base/check.h"
+#include "tokenizer/character_class.h"
 #include "tokenizer/unicode_versions.h"
 #include "tokenizer/utf8.h"
 

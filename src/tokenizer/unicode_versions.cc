@@ -128,6 +128,11 @@ std::string_view with_known_classes(std::string_view text, std::string& buffer) 
   return copied ? std::string_view(buffer) : text;
 }
 
+char32_t known_character(char32_t c) {
+  const StandIn* row = row_of(kStandIns, c);
+  return row == nullptr ? c : row->known;
+}
+
 bool is_left_unnormalized(char32_t c) { return row_of(kUnnormalized, c) != nullptr; }
 
 }  // namespace molora

@@ -18,6 +18,9 @@ namespace molora {
 // REQUIRES: well-formed UTF-8.
 std::string_view with_known_classes(std::string_view text, std::string& buffer);
 
+// The same for one character: one of the right class, or `c` itself.
+char32_t known_character(char32_t c);
+
 // Whether the reference leaves this character as it is in every normal form, and composes nothing
 // across it, although utf8proc knows better.
 bool is_left_unnormalized(char32_t c);

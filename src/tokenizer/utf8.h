@@ -1,5 +1,4 @@
-// UTF-8 one character at a time, and the classes of characters that added tokens and normalizers
-// ask for. Pure functions.
+// UTF-8 one character at a time. Pure functions.
 #pragma once
 
 #include <cstddef>
@@ -50,10 +49,5 @@ inline CodePoint code_point_at(std::string_view text, size_t position) {
 CodePoint code_point_before(std::string_view text, size_t position);
 
 void append_utf8(char32_t code_point, std::string& out);
-
-// Unicode's White_Space.
-bool is_white_space(char32_t c);
-// A character of \w as regular expressions over Unicode define it (UTS 18, annex C).
-bool is_word_character(char32_t c);
 
 }  // namespace molora
