@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kMaxFaults = 200;  // a file with more is not a configuration
 constexpr size_t kMaxQuoted = 60;
+constexpr size_t kMaxField = 120;
 
 bool continues_character(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; }
 
@@ -29,13 +30,18 @@ std::string printable(std::string_view text) {
   return result;
 }
 
+// `text` as printable, cut between characters after max bytes.
+std::string printable(std::string_view text, size_t max) {
+  if (text.size() <= max) return printable(text);
+  size_t end = max;
+  while (end > 0 && continues_character(text[end])) --end;
+  return printable(text.substr(0, end)) + "...";
+}
+
 }  // namespace
 
 std::string in_quotes(std::string_view text) {
-  if (text.size() <= kMaxQuoted) return fmt::format("'{}'", printable(text));
-  size_t end = kMaxQuoted;
-  while (end > 0 && continues_character(text[end])) --end;
-  return fmt::format("'{}...'", printable(text.substr(0, end)));
+  return fmt::format("'{}'", printable(text, kMaxQuoted));
 }
 
 void Faults::add(const Place& place, std::string_view field, const std::string& what) {
@@ -45,7 +51,7 @@ void Faults::add(const Place& place, std::string_view field, const std::string& 
   }
   const bool has_lines = place.source < sources_.size() && sources_[place.source].has_lines;
   std::string text = where(place) + ": ";
-  if (!field.empty()) text += printable(field) + ": ";
+  if (!field.empty()) text += printable(field, kMaxField) + ": ";
   faults_.push_back({{place.source, has_lines ? place.line : 0}, text + what});
   if (!field.empty()) fields_.emplace(field);
 }

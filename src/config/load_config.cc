@@ -12,6 +12,7 @@
 #include "config/path_checks.h"
 #include "config/proto_from_yaml.h"
 #include "config/schema.h"
+#include "config/shorthand.h"
 #include "config/text_check.h"
 #include "config/yaml_tree.h"
 #include "io/file.h"
@@ -32,6 +33,7 @@ struct Reading {
 std::vector<ConfigSource> sources_of(const std::vector<std::string>& files,
                                      const std::vector<std::string>& overrides) {
   std::vector<ConfigSource> sources;
+  sources.reserve(files.size() + overrides.size());
   for (const std::string& file : files) sources.push_back({file, true});
   for (const std::string& text : overrides) sources.push_back({"--set " + in_quotes(text), false});
   return sources;
@@ -49,6 +51,7 @@ YamlNode merged_tree(const std::vector<std::string>& texts, Faults& faults) {
       over.reset();
     }
     if (over) {
+      spell_out(*over, *RunConfig::descriptor());
       merge_yaml(tree, std::move(*over));
     } else {
       are_read = false;

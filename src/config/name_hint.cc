@@ -38,50 +38,68 @@ bool abbreviates(std::string_view shorter, std::string_view name) {
   return initials == shorter;
 }
 
-// The paths of all fields whose own name is accepted.
-template <typename Accept>
-std::vector<std::string> paths_where(Accept accept) {
-  std::vector<std::string> paths;
-  for (const SchemaField& candidate : all_fields(*RunConfig::descriptor())) {
-    if (accept(std::string(candidate.field->name()))) paths.push_back(candidate.path);
-  }
-  return paths;
-}
+// The names that one message about an unknown field chooses from.
+class Candidates {
+ public:
+  Candidates(const Descriptor& message, std::string_view around)
+      : around_(around), here_(field_names(message)), all_(all_fields(*RunConfig::descriptor())) {}
 
-// The dotted names that `name` may stand for, the best guess first.
-std::vector<std::string> guesses(const Descriptor& message, std::string_view around,
-                                 const std::string& name) {
-  const auto is_name = [&](const std::string& other) { return other == name; };
-  if (auto same = paths_where(is_name); !same.empty()) return same;
-  const std::vector<std::string> here = field_names(message);
-  if (const std::string near = nearest_name(name, here); !near.empty()) {
-    return {join_name(around, near)};
+  bool has_path(const std::string& path) const {
+    return std::any_of(all_.begin(), all_.end(),
+                       [&](const SchemaField& field) { return field.path == path; });
   }
-  const auto is_long = [&](const std::string& other) { return abbreviates(name, other); };
-  for (const std::string& other : here) {
-    if (is_long(other)) return {join_name(around, other)};
+  const std::vector<std::string>& here() const { return here_; }
+
+  // The dotted names that `name` may stand for, the best guess first.
+  std::vector<std::string> guesses(const std::string& name) const {
+    const auto is_name = [&](const std::string& other) { return other == name; };
+    if (auto same = paths_where(is_name); !same.empty()) return same;
+    if (const std::string near = nearest_name(name, here_); !near.empty()) {
+      return {join_name(around_, near)};
+    }
+    const auto is_long = [&](const std::string& other) { return abbreviates(name, other); };
+    const auto longer_here = std::find_if(here_.begin(), here_.end(), is_long);
+    if (longer_here != here_.end()) return {join_name(around_, *longer_here)};
+    if (auto longer = paths_where(is_long); !longer.empty()) return longer;
+    return paths_named_like(name);
   }
-  if (auto longer = paths_where(is_long); !longer.empty()) return longer;
-  std::vector<std::string> names;
-  for (const SchemaField& field : all_fields(*RunConfig::descriptor())) {
-    names.emplace_back(field.field->name());
+
+ private:
+  // The paths of all fields whose own name is accepted.
+  template <typename Accept>
+  std::vector<std::string> paths_where(Accept accept) const {
+    std::vector<std::string> paths;
+    for (const SchemaField& field : all_) {
+      if (accept(std::string(field.field->name()))) paths.push_back(field.path);
+    }
+    return paths;
   }
-  const std::string far = nearest_name(name, names);
-  if (far.empty()) return {};
-  return paths_where([&](const std::string& other) { return other == far; });
-}
+
+  std::vector<std::string> paths_named_like(const std::string& name) const {
+    std::vector<std::string> names;
+    names.reserve(all_.size());
+    for (const SchemaField& field : all_) names.emplace_back(field.field->name());
+    const std::string near = nearest_name(name, names);
+    if (near.empty()) return {};
+    return paths_where([&](const std::string& other) { return other == near; });
+  }
+
+  std::string_view around_;
+  std::vector<std::string> here_;
+  std::vector<SchemaField> all_;
+};
 
 }  // namespace
 
 std::string name_hint(const Descriptor& message, std::string_view around, const std::string& name) {
-  for (const SchemaField& field : all_fields(*RunConfig::descriptor())) {
-    if (name == field.path && name.find('.') != std::string::npos) {
-      return fmt::format("; names with dots are for --set, write '{}:' as a mapping in the file",
-                         name.substr(0, name.find('.')));
-    }
+  const Candidates candidates(message, around);
+  const size_t dot = name.find('.');
+  if (dot != std::string::npos && candidates.has_path(name)) {
+    return fmt::format("; names with dots are for --set, write '{}:' as a mapping in the file",
+                       name.substr(0, dot));
   }
-  std::vector<std::string> meant = guesses(message, around, name);
-  if (meant.empty()) return fmt::format("; known here: {}", fmt::join(field_names(message), ", "));
+  std::vector<std::string> meant = candidates.guesses(name);
+  if (meant.empty()) return fmt::format("; known here: {}", fmt::join(candidates.here(), ", "));
   if (meant.size() > kMaxSuggestions) meant.resize(kMaxSuggestions);
   return fmt::format("; did you mean '{}'?", fmt::join(meant, "' or '"));
 }

@@ -12,6 +12,7 @@
 
 #include "config/name_hint.h"
 #include "config/schema.h"
+#include "config/shorthand.h"
 
 namespace molora {
 
@@ -77,7 +78,6 @@ class OverrideTarget {
         node = item(*node, name, *steps[i].index);
         if (node == nullptr) return nullptr;
         name += fmt::format("[{}]", *steps[i].index);
-        if (!is_last) spell_out(*node, *field->message_type());
       }
       type = field->message_type();
     }
@@ -121,14 +121,7 @@ class OverrideTarget {
 
   YamlNode* item(YamlNode& node, const std::string& name, size_t index) {
     if (node.is_null()) node.kind = YamlNode::Kind::kList;
-    if (!node.is_list()) {  // a single value stands for a list of one
-      YamlNode list;
-      list.kind = YamlNode::Kind::kList;
-      list.place = node.place;
-      list.key = std::exchange(node.key, "");
-      list.children.push_back(std::move(node));
-      node = std::move(list);
-    }
+    if (!node.is_list()) return nullptr;
     const size_t size = node.children.size();
     if (index > size) {
       return refuse(name, fmt::format("has {} item{}, expected an index of at most {}, got [{}]",
@@ -138,18 +131,6 @@ class OverrideTarget {
     return &node.children[index];
   }
 
-  // Turns an item that is a plain text into the mapping that it stands for.
-  void spell_out(YamlNode& node, const Descriptor& type) {
-    const FieldDescriptor* text_field = shorthand_field(type);
-    if (!node.is_scalar() || text_field == nullptr) return;
-    YamlNode map;
-    map.kind = YamlNode::Kind::kMap;
-    map.place = node.place;
-    node.key = std::string(text_field->name());
-    map.children.push_back(std::move(node));
-    node = std::move(map);
-  }
-
   Place place_;
   Faults& faults_;
 };
@@ -157,6 +138,21 @@ class OverrideTarget {
 void set_places(YamlNode& node, const Place& place) {
   node.place = place;
   for (YamlNode& child : node.children) set_places(child, place);
+}
+
+// The value behind the equals sign. Without value, and with a fault, when it is not YAML, or when
+// YAML takes only a part of it for the value: a # in it, as a rule.
+std::optional<YamlNode> parse_value(std::string_view text, const YamlOrigin& origin,
+                                    Faults& faults) {
+  auto value = parse_yaml(text, origin, faults);
+  const size_t begin = std::min(text.find_first_not_of(" \t\n"), text.size());
+  const size_t end = text.find_last_not_of(" \t\n") + 1;
+  if (!value || !value->is_scalar() || value->is_quoted) return value;
+  if (value->text == text.substr(begin, end - begin)) return value;
+  faults.add(
+      {origin.source, 0}, origin.field,
+      fmt::format("expected the value in quotes, as YAML reads only {}", in_quotes(value->text)));
+  return std::nullopt;
 }
 
 }  // namespace
@@ -170,8 +166,8 @@ void apply_override(YamlNode& tree, const std::string& text, size_t source, Faul
                "expected NAME=VALUE, where NAME is like train.max_steps or data.train[0].path");
     return;
   }
-  auto value = parse_yaml(std::string_view(text).substr(equals + 1),
-                          {source, text.substr(0, equals)}, faults);
+  auto value = parse_value(std::string_view(text).substr(equals + 1),
+                           {source, text.substr(0, equals)}, faults);
   if (!value) {
     YamlNode unused = tree;  // the name is checked all the same
     OverrideTarget(source, faults).find(unused, *steps);
@@ -182,6 +178,7 @@ void apply_override(YamlNode& tree, const std::string& text, size_t source, Faul
   set_places(*value, place);
   value->key = target->key;
   merge_yaml(*target, std::move(*value));
+  spell_out(tree, *RunConfig::descriptor());
 }
 
 }  // namespace molora

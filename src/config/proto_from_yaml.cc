@@ -35,7 +35,7 @@ class MessageReader {
       const std::string child_name = join_name(name, child.key);
       const FieldDescriptor* field = type.FindFieldByName(child.key);
       if (field == nullptr) {
-        faults_.add(child.place, join_name(name, printed_key(child.key)),
+        faults_.add(child.place, join_name(name, child.key.empty() ? "''" : child.key),
                     "no such field" + name_hint(type, name, child.key));
         continue;
       }
@@ -51,20 +51,15 @@ class MessageReader {
   }
 
  private:
-  static std::string printed_key(const std::string& key) {
-    constexpr size_t kMaxKey = 60;
-    return key.size() <= kMaxKey && !key.empty() ? key : in_quotes(key);
-  }
-
   void read_list(const YamlNode& node, const std::string& name, Message& message,
                  const FieldDescriptor& field) {
     if (node.is_null()) {
       faults_.add(node.place, name, "expected a list, got nothing; write [] for an empty one");
       return;
     }
-    const size_t size = node.is_list() ? node.children.size() : 1;
-    for (size_t i = 0; i < size && !faults_.is_full(); ++i) {
-      const YamlNode& item = node.is_list() ? node.children[i] : node;
+    MOLORA_CHECK(node.is_list(), "{}", name);
+    for (size_t i = 0; i < node.children.size() && !faults_.is_full(); ++i) {
+      const YamlNode& item = node.children[i];
       const std::string item_name = fmt::format("{}[{}]", name, i);
       places_.set(item_name, item.place);
       read_item(item, item_name, message, field);
@@ -82,20 +77,15 @@ class MessageReader {
     }
     // Added even when it is faulty, so that the items keep the indices that the file gives them.
     Message& item = *reflection.AddMessage(&message, &field);
-    const FieldDescriptor* text_field = shorthand_field(*field.message_type());
-    const std::string expected =
-        text_field == nullptr ? "a mapping of fields"
-                              : fmt::format("a {} or a mapping of fields", text_field->name());
-    if (!node.is_map() && !(node.is_scalar() && text_field != nullptr)) {
-      faults_.add(node.place, name, fmt::format("expected {}, got {}", expected, shown(node)));
-      return;
-    }
     if (node.is_map()) {
       read(node, name, item);
-    } else {
-      places_.set(join_name(name, text_field->name()), node.place);
-      read_scalar(node, join_name(name, text_field->name()), item, *text_field);
+      return;
     }
+    const FieldDescriptor* text_field = shorthand_field(*field.message_type());
+    const std::string text =
+        text_field == nullptr ? "" : fmt::format("a {} or ", text_field->name());
+    faults_.add(node.place, name,
+                fmt::format("expected {}a mapping of fields, got {}", text, shown(node)));
   }
 
   void read_scalar(const YamlNode& node, const std::string& name, Message& message,

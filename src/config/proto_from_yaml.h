@@ -11,9 +11,7 @@ namespace molora {
 // The configuration that `tree` spells. Fields that are not written stay unset. Unknown names,
 // wrong types and broken bounds go to `faults` and leave their field unset; where each field was
 // written goes to `places`.
-//
-// Where a list is expected, a single value is a list of one; where an item of a list of messages is
-// expected, a plain text is that message's required field (train: a.jsonl).
+// REQUIRES: the lists of `tree` are spelled out (shorthand.h).
 RunConfig read_run_config(const YamlNode& tree, FieldPlaces& places, Faults& faults);
 
 }  // namespace molora

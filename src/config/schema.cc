@@ -88,12 +88,14 @@ std::string bounds_text(const FieldRule& bounds) {
 
 std::vector<std::string> value_names(const google::protobuf::EnumDescriptor& type) {
   std::vector<std::string> names;
+  names.reserve(static_cast<size_t>(type.value_count()));
   for (int i = 0; i < type.value_count(); ++i) names.emplace_back(type.value(i)->name());
   return names;
 }
 
 std::vector<std::string> field_names(const Descriptor& message) {
   std::vector<std::string> names;
+  names.reserve(static_cast<size_t>(message.field_count()));
   for (int i = 0; i < message.field_count(); ++i) names.emplace_back(message.field(i)->name());
   return names;
 }

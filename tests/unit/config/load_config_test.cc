@@ -127,6 +127,18 @@ TEST(LoadConfig, MergesFilesInOrder) {
   EXPECT_EQ(config.data().train(0).path(), data.string());
 }
 
+TEST(LoadConfig, ReplacesListsHoweverShortTheyAreWritten) {
+  const std::string first = "model: {path: m}\ndata: {train: {path: a, task: t}, eval: [a, b]}";
+  const std::string second = "data: {train: {path: b}, eval: c}";
+  const DataConfig data =
+      parse_config({{"first", first}, {"second", second}}, {}, ConfigUse::kTrain).config.data();
+  ASSERT_EQ(data.train_size(), 1);
+  EXPECT_EQ(data.train(0).path(), "b");
+  EXPECT_EQ(data.train(0).task(), "");
+  ASSERT_EQ(data.eval_size(), 1);
+  EXPECT_EQ(data.eval(0).path(), "c");
+}
+
 TEST(LoadConfig, NamesTheFileOfEachFault) {
   const TempFolder folder;
   const auto first = folder.write("first.yaml", "\nseed: x\n");

@@ -57,6 +57,13 @@ TEST(Override, ReplacesAWrongValueOfTheFile) {
   EXPECT_EQ(config_from("seed: x", {"seed=3"}).seed(), 3u);
 }
 
+TEST(Override, TakesTextWithSpacesAndQuotedHashes) {
+  const RunConfig config =
+      config_from("", {"data.system_prompt= Be brief. ", "output_dir='runs/a #1'"});
+  EXPECT_EQ(config.data().system_prompt(), "Be brief.");
+  EXPECT_EQ(config.output_dir(), "runs/a #1");
+}
+
 struct Wrong {
   const char* what;
   const char* text;
@@ -114,6 +121,9 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"twice", "adapter={router: {gate: topk_softmax, gate: topk_softmax}}",
               "--set 'adapter={router: {gate: topk_softmax, gate: topk_softmax}}': "
               "adapter.router.gate: stands twice, first in line 1; remove one"},
+        Wrong{"comment", "output_dir=runs/a #1",
+              "--set 'output_dir=runs/a #1': output_dir: expected the value in quotes, as YAML "
+              "reads only 'runs/a'"},
         Wrong{"no_text", "seed=\x01",
               "--set 'seed=\\x01': seed: expected text, got the control character 0x01"}),
     [](const auto& wrong) { return wrong.param.what; });

@@ -167,6 +167,14 @@ INSTANTIATE_TEST_SUITE_P(
               "adapter, data, train, eval, checkpoint"}),
     [](const auto& wrong) { return wrong.param.what; });
 
+TEST(ProtoFromYaml, CutsLongNamesBetweenCharacters) {
+  std::string name = "xx";
+  for (int i = 0; i < 100; ++i) name += "\xe4\xbd\xa0";
+  EXPECT_THAT(config_faults("eval: {" + name + ": 1}"),
+              ::testing::StartsWith("run.yaml:1: eval." + name.substr(0, 113) +
+                                    "...: no such field; known here: every"));
+}
+
 TEST(ProtoFromYaml, ReadsEveryKindOfValue) {
   const RunConfig config = config_from(R"(
 output_dir: 2024           # a plain number is text where text is expected

@@ -20,7 +20,7 @@ namespace {
 using google::protobuf::util::MessageDifferencer;
 using testing::config_from;
 
-constexpr int kTrees = 4000;
+constexpr int kTrees = 2000;
 
 class RandomText {
  public:
