@@ -135,7 +135,7 @@ void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
   all.num_tokens = std::llround(sums[3]);
   const double* at = sums.data() + fixed;
   const auto take = [&at](const Tensor& shape_of) {
-    const Tensor taken = at::empty(shape_of.sizes(), at::kDouble);
+    Tensor taken = at::empty(shape_of.sizes(), at::kDouble);
     std::copy_n(at, taken.numel(), taken.data_ptr<double>());
     at += taken.numel();
     return taken;

@@ -98,7 +98,7 @@ std::string Trainer::first_nonfinite() const {
   const auto& gradients = parts_.step.gradients();
   const auto& parameters = parts_.adapters.parameters();
   for (size_t i = 0; i < gradients.size(); ++i) {
-    const int64_t bad = at::isfinite(gradients[i]).logical_not().sum().item<int64_t>();
+    const auto bad = at::isfinite(gradients[i]).logical_not().sum().item<int64_t>();
     if (bad > 0) {
       return fmt::format("the first gradient that is not finite is that of {} ({} of {} values)",
                          parameters[i].name, bad, gradients[i].numel());
