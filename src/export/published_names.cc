@@ -60,6 +60,7 @@ void load_published(const std::map<std::string, Tensor>& tensors, const std::str
   std::map<std::string, Tensor> left_over = tensors;
   for (const PublishedTensor& target : targets) left_over.erase(target.name);
   std::vector<std::string> left_over_names;
+  left_over_names.reserve(left_over.size());
   for (const auto& [name, tensor] : left_over) left_over_names.push_back(name);
 
   for (const PublishedTensor& target : targets) {
