@@ -18,7 +18,7 @@ run=runs/demo-$model
 case $model in
   medqwen3)
     config=(configs/medqwen3-multitask.yaml)
-    kill_after=20
+    kill_after=40
     ;;
   smollm2)
     folder=$MOLORA_CACHE/models/smollm2-135m-instruct

@@ -39,7 +39,7 @@ struct DataReport {
   uint64_t num_supervised_tokens = 0;  // of the kept samples; first tokens do not count
   std::vector<BadSample> first_bad;
 
-  // "4650 read, 0 bad, ..": the counts in words, for logs and messages.
+  // "4650 read, 25 truncated, 4335 kept": the counts that are not 0, for logs and messages.
   std::string summary() const;
 };
 

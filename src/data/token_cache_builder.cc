@@ -192,11 +192,19 @@ void Builder::finish(const std::string& fingerprint) {
 }  // namespace
 
 std::string DataReport::summary() const {
-  return fmt::format(
-      "{} read, {} bad, {} without their leading answer, {} truncated ({} of them before the first "
-      "answer), {} dropped as too long, {} dropped without a supervised token, {} kept",
-      num_read, num_bad, num_leading_answers, num_truncated, num_without_answer,
-      num_dropped_too_long, num_dropped_unsupervised, num_kept);
+  std::string text = fmt::format("{} read", num_read);
+  const auto add = [&text](uint64_t count, std::string_view what) {
+    if (count > 0) text += fmt::format(", {} {}", count, what);
+  };
+  add(num_bad, "bad");
+  add(num_leading_answers, "without their leading answer");
+  add(num_truncated, "truncated");
+  if (num_without_answer > 0) {
+    text += fmt::format(" ({} of them before the first answer)", num_without_answer);
+  }
+  add(num_dropped_too_long, "dropped as too long");
+  add(num_dropped_unsupervised, "dropped without a supervised token");
+  return text + fmt::format(", {} kept", num_kept);
 }
 
 std::string token_cache_fingerprint(const TokenCacheRequest& request) {

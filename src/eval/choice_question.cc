@@ -163,9 +163,12 @@ std::optional<ChoiceQuestion> explicit_question(const Conversation& conversation
   return result;
 }
 
+// Whether the part of `text` is not a piece of a longer word. Where the part itself begins or ends
+// with something else than an ASCII letter or digit (Chinese), there are no word limits to respect.
 bool is_own_word(std::string_view text, size_t at, size_t length) {
-  const bool begins = at == 0 || !is_word_byte(text[at - 1]);
-  const bool ends = at + length >= text.size() || !is_word_byte(text[at + length]);
+  const size_t end = at + length;
+  const bool begins = at == 0 || !is_word_byte(text[at - 1]) || !is_word_byte(text[at]);
+  const bool ends = end >= text.size() || !is_word_byte(text[end]) || !is_word_byte(text[end - 1]);
   return begins && ends;
 }
 

@@ -14,9 +14,9 @@ namespace {
 
 constexpr char kAllTasks[] = "all";
 constexpr char kLegend[] =
-    "loss: mean negative log-likelihood per answer token, in nats; choice acc.: the option with "
-    "the "
-    "largest likelihood\n";
+    "loss: mean negative log-likelihood per answer token, in nats. tokens: answer tokens that the "
+    "model ranks first.\nchoice: questions whose right option has the largest likelihood, with the "
+    "95% interval; chance: of random answers.\n";
 
 const TaskResult* find_task(const std::vector<TaskResult>& results, const std::string& task) {
   const auto found = std::find_if(results.begin(), results.end(),
@@ -128,8 +128,8 @@ std::string chance_note(const std::vector<TaskResult>& after) {
 
 std::string results_table(const std::vector<TaskResult>& before,
                           const std::vector<TaskResult>& after) {
-  std::vector<Row> rows = {{"task", "samples", "loss before", "loss after", "token acc. before",
-                            "after", "choice acc. before [95% CI]", "after [95% CI]", "chance"}};
+  std::vector<Row> rows = {{"task", "samples", "loss before", "loss after", "tokens before",
+                            "after", "choice before", "after", "chance"}};
   for (const TaskResult& result : after) {
     rows.push_back(table_row(result.task(), find_task(before, result.task()), &result));
   }
@@ -146,10 +146,9 @@ std::string results_table(const std::vector<TaskResult>& before,
 std::string results_table(const std::vector<TaskResult>& results) {
   const TaskResult all = sum_of(results);
   const bool has_generated = all.has_generated();
-  std::vector<Row> rows = {
-      {"task", "samples", "loss", "token acc.", "choice acc. [95% CI]", "chance"}};
+  std::vector<Row> rows = {{"task", "samples", "loss", "tokens", "choice", "chance"}};
   if (has_generated) {
-    rows.front().push_back("generated acc. [95% CI]");
+    rows.front().push_back("generated");
     rows.front().push_back("named nothing");
   }
   const auto add = [&](const TaskResult& result) {

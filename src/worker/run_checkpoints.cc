@@ -31,8 +31,23 @@ std::optional<std::filesystem::path> newest_valid(const std::filesystem::path& r
   return root / step_folder_name(*step);
 }
 
+// One folder holds one history: going on from anything but its newest checkpoint would leave
+// checkpoints of two runs under the same names.
+std::string choose_path(const std::string& resume, const std::filesystem::path& root) {
+  const std::filesystem::path folder = valid_step_folder(resume);
+  const std::vector<int64_t> committed = committed_steps(root);
+  if (committed.empty()) return folder.string();
+  const std::filesystem::path newest = root / step_folder_name(committed.back());
+  std::error_code ignored;
+  if (std::filesystem::equivalent(folder, newest, ignored)) return newest.string();
+  throw ConfigError(fmt::format(
+      "checkpoint.resume is {}, but {} holds checkpoints up to step {} already; going on from "
+      "another one would mix two runs. Choose another output_dir, or resume with auto",
+      folder.string(), root.string(), committed.back()));
+}
+
 std::string choose(const std::string& resume, const std::filesystem::path& root) {
-  if (resume != kResumeAuto && resume != kResumeNone) return valid_step_folder(resume).string();
+  if (resume != kResumeAuto && resume != kResumeNone) return choose_path(resume, root);
   const std::vector<int64_t> committed = committed_steps(root);
   if (committed.empty()) return {};
   if (resume == kResumeNone) {

@@ -18,7 +18,8 @@ namespace molora {
 // everywhere; empty to start afresh. `auto`: the newest valid one of the run, with a warning for
 // each damaged one passed over. A path: that checkpoint, or the newest valid one of that run.
 // Collective.
-// Throws: ConfigError when `none` would write into a folder that holds checkpoints, CheckpointError
+// Throws: ConfigError when `none`, or a path to anything but the newest checkpoint of the run,
+// would write into a folder that holds checkpoints; CheckpointError
 // when a path holds none or a damaged one, or when `auto` finds only damaged ones.
 std::filesystem::path checkpoint_to_resume(const std::string& resume,
                                            const std::filesystem::path& root, Communicator& world);

@@ -44,6 +44,13 @@ void report(const TokenCache& cache) {
   spdlog::info("training data: {}; {} tokens, {} of them in the loss{}", counts.summary(),
                counts.num_tokens, counts.num_supervised_tokens,
                cache.build_reason().empty() ? " (tokenized before)" : "");
+  if (counts.num_without_answer > 0) {
+    spdlog::warn(
+        "{} samples are longer than data.max_length before their first answer begins: only format "
+        "tokens of them are learned. Raise data.max_length, set data.too_long: drop, or "
+        "data.label_mask: answers",
+        counts.num_without_answer);
+  }
   for (const BadSample& bad : counts.first_bad) spdlog::warn("skipped {}", bad.message());
   if (counts.num_bad > counts.first_bad.size()) {
     spdlog::warn("... and {} more bad samples were skipped (data.on_bad_sample: skip)",

@@ -4,7 +4,7 @@ import signal
 import time
 import unittest
 
-from molora_job import EXIT_DONE, EXIT_REQUEUE, Job
+from molora_job import EXIT_CONFIG, EXIT_DONE, EXIT_REQUEUE, Job
 
 STEPS = 12
 
@@ -65,6 +65,16 @@ class ResumeE2E(Job):
         self.assertIn("is passed over", log)
         self.assertIn(file.name, log)
         self.assert_same_run("killed", "whole")
+
+    def test_a_path_starts_another_run_and_never_mixes_with_one_that_is_there(self):
+        self.train("whole")
+        older = self.folder / "whole" / "checkpoints" / "step-00000009"
+        _, log = self.run_molora(*self.train_arguments("whole"), "--resume", older,
+                                 expect=EXIT_CONFIG)
+        self.assertIn("holds checkpoints up to step 12", log)
+        self.run_molora(*self.train_arguments("other"), "--resume", older)
+        self.assertEqual(self.checkpoint_bytes("other", STEPS), self.checkpoint_bytes("whole", STEPS))
+        self.assertEqual([line["step"] for line in self.steps("other")], [10, 11, 12])
 
     def check_stop(self, ranks, stop_signal):
         process = self.start(*self.train_arguments("stopped", ranks))

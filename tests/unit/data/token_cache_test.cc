@@ -231,7 +231,7 @@ TEST_F(TokenCacheTest, NoSampleLeftIsRefusedWithTheCounts) {
   drop.max_length = 5;
   drop.too_long = DataConfig::drop;
   EXPECT_THROW_WITH(open_or_build(drop), DataError, data_.string(),
-                    "no sample remains for training: 3 read, 0 bad", "3 dropped as too long",
+                    "no sample remains for training: 3 read", "3 dropped as too long",
                     "0 kept (data.max_length is 5)");
   const auto bad = folder_.write("bad.jsonl", "{}\n");
   TokenCacheRequest skip = request({source_of(bad)});

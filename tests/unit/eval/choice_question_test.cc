@@ -14,7 +14,7 @@ constexpr char kLiver[] = "\xe8\x82\x9d\xe7\x97\x85\xe7\xa7\x91";
 constexpr char kNerve[] = "\xe7\xa5\x9e\xe7\xbb\x8f\xe7\xa7\x91";
 constexpr char kCommaZh[] = "\xef\xbc\x8c";
 
-Conversation exchange(const std::string& question, const std::string& answer) {
+Conversation dialogue(const std::string& question, const std::string& answer) {
   Conversation conversation;
   conversation.turns = {{Role::kUser, question}, {Role::kAssistant, answer}};
   return conversation;
@@ -22,7 +22,7 @@ Conversation exchange(const std::string& question, const std::string& answer) {
 
 TEST(ChoiceQuestion, LettersAreReadFromTheOptionLines) {
   const auto question = choice_question(
-      exchange("Which?\nA. one\nB) two\n(C) three\nAnswer with the letter.", "B. two"));
+      dialogue("Which?\nA. one\nB) two\n(C) three\nAnswer with the letter.", "B. two"));
   ASSERT_TRUE(question.has_value());
   EXPECT_THAT(question->candidates, ElementsAre("A", "B", "C"));
   EXPECT_EQ(question->correct, 1u);
@@ -30,31 +30,31 @@ TEST(ChoiceQuestion, LettersAreReadFromTheOptionLines) {
 }
 
 TEST(ChoiceQuestion, AnAnswerThatIsNoOptionLetterIsFreeText) {
-  EXPECT_FALSE(choice_question(exchange("Which?\nA. one\nB. two", "D. four")).has_value());
-  EXPECT_FALSE(choice_question(exchange("Which?\nA. one\nB. two", "Because of it")).has_value());
-  EXPECT_FALSE(choice_question(exchange("Which?\nA. one", "A. one")).has_value());
+  EXPECT_FALSE(choice_question(dialogue("Which?\nA. one\nB. two", "D. four")).has_value());
+  EXPECT_FALSE(choice_question(dialogue("Which?\nA. one\nB. two", "Because of it")).has_value());
+  EXPECT_FALSE(choice_question(dialogue("Which?\nA. one", "A. one")).has_value());
 }
 
 TEST(ChoiceQuestion, AListNamedAtTheEndGivesTheCandidates) {
   const auto question =
-      choice_question(exchange("Context: x.\nQuestion: y?\nAnswer yes, no or maybe.", "maybe"));
+      choice_question(dialogue("Context: x.\nQuestion: y?\nAnswer yes, no or maybe.", "maybe"));
   ASSERT_TRUE(question.has_value());
   EXPECT_THAT(question->candidates, ElementsAre("yes", "no", "maybe"));
   EXPECT_EQ(question->correct, 2u);
   EXPECT_FALSE(question->are_letters);
-  EXPECT_FALSE(choice_question(exchange("Answer yes, no or maybe.", "It depends.")).has_value());
+  EXPECT_FALSE(choice_question(dialogue("Answer yes, no or maybe.", "It depends.")).has_value());
 }
 
 TEST(ChoiceQuestion, AChineseOptionsLineGivesTheCandidates) {
   const std::string text = std::string("x\n") + kOptionsZh + kLiver + kCommaZh + kNerve + "\ny";
-  const auto question = choice_question(exchange(text, kNerve));
+  const auto question = choice_question(dialogue(text, kNerve));
   ASSERT_TRUE(question.has_value());
   EXPECT_THAT(question->candidates, ElementsAre(kLiver, kNerve));
   EXPECT_EQ(question->correct, 1u);
 }
 
 TEST(ChoiceQuestion, ExplicitChoicesWinOverTheText) {
-  Conversation conversation = exchange("Which?\nA. one\nB. two", "A. one");
+  Conversation conversation = dialogue("Which?\nA. one\nB. two", "A. one");
   conversation.choices = {"red", "green", "blue"};
   conversation.answer = "C";
   const auto by_letter = choice_question(conversation);
@@ -69,7 +69,7 @@ TEST(ChoiceQuestion, ExplicitChoicesWinOverTheText) {
 }
 
 TEST(ChoiceQuestion, FreeTextIsNoQuestion) {
-  EXPECT_FALSE(choice_question(exchange("What is (are) Microcephaly ?", "A condition.")));
+  EXPECT_FALSE(choice_question(dialogue("What is (are) Microcephaly ?", "A condition.")));
   EXPECT_FALSE(choice_question(Conversation()).has_value());
 }
 

@@ -18,7 +18,7 @@ class EvalSetTest : public ::testing::Test {
         template_(*tokenizer_, DataConfig::chatml, "You are a helpful assistant.",
                   DataConfig::answers) {}
 
-  static Conversation exchange(const std::string& task, const std::string& question,
+  static Conversation dialogue(const std::string& task, const std::string& question,
                                const std::string& answer) {
     Conversation conversation;
     conversation.turns = {{Role::kUser, question}, {Role::kAssistant, answer}};
@@ -32,8 +32,8 @@ class EvalSetTest : public ::testing::Test {
 
 TEST_F(EvalSetTest, LettersAreScoredWithoutAndWordsWithTheEndToken) {
   EvalSetBuilder builder(template_, {.max_length = 512});
-  builder.add(exchange("letters", "Which?\nA. one\nB. two", "B. two"));
-  builder.add(exchange("words", "Is it?\nAnswer yes, no or maybe.", "no"));
+  builder.add(dialogue("letters", "Which?\nA. one\nB. two", "B. two"));
+  builder.add(dialogue("words", "Is it?\nAnswer yes, no or maybe.", "no"));
   const EvalSet set = builder.finish();
   EXPECT_THAT(set.tasks, ElementsAre("letters", "words"));
   const EncodedQuestion& letters = *set.items[0].question;
@@ -56,7 +56,7 @@ TEST_F(EvalSetTest, SharesTogetherHoldEveryItemOnceAndTheSameTasks) {
         template_,
         {.max_length = 512, .max_samples_per_task = 3, .share = share, .num_shares = shares});
     for (int i = 0; i < 10; ++i) {
-      builder.add(exchange(i % 2 == 0 ? "even" : "odd", "Question " + std::to_string(i), "Answer"));
+      builder.add(dialogue(i % 2 == 0 ? "even" : "odd", "Question " + std::to_string(i), "Answer"));
     }
     return builder.finish();
   };
@@ -80,8 +80,8 @@ TEST_F(EvalSetTest, SharesTogetherHoldEveryItemOnceAndTheSameTasks) {
 TEST_F(EvalSetTest, TooLongSamplesAreCutOrDroppedAndCounted) {
   const size_t prompt = template_.encode_prompt({{Role::kUser, "What is it?"}}).size();
   EvalSetBuilder builder(template_, {.max_length = static_cast<int64_t>(prompt) + 3});
-  builder.add(exchange("t", "What is it?", "It is a long answer that goes on and on."));
-  builder.add(exchange("t", "What is it, if it is anything that one can tell?", "Nothing"));
+  builder.add(dialogue("t", "What is it?", "It is a long answer that goes on and on."));
+  builder.add(dialogue("t", "What is it, if it is anything that one can tell?", "Nothing"));
   const EvalSet set = builder.finish();
   EXPECT_EQ(set.num_truncated, 1);
   EXPECT_EQ(set.num_dropped, 1);
@@ -91,7 +91,7 @@ TEST_F(EvalSetTest, TooLongSamplesAreCutOrDroppedAndCounted) {
 
 TEST_F(EvalSetTest, SamplesWithoutATaskAreUntagged) {
   EvalSetBuilder builder(template_, {.max_length = 512});
-  builder.add(exchange("", "What?", "That."));
+  builder.add(dialogue("", "What?", "That."));
   EXPECT_THAT(builder.finish().tasks, ElementsAre("untagged"));
 }
 

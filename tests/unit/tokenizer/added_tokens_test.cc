@@ -30,19 +30,19 @@ Texts split(const std::vector<AddedToken>& tokens, std::string_view text,
   return texts;
 }
 
-TEST(AddedTokens, NoneLeaveTheTextWhole) {
+TEST(TokenizerAddedTokens, NoneLeaveTheTextWhole) {
   EXPECT_EQ(split({}, "a b"), (Texts{"a b"}));
   EXPECT_EQ(split({token("x", 1)}, ""), Texts{});
 }
 
-TEST(AddedTokens, TheLongestAtTheLeftmostPlaceWins) {
+TEST(TokenizerAddedTokens, TheLongestAtTheLeftmostPlaceWins) {
   const std::vector<AddedToken> tokens = {token("ab", 1), token("abc", 2), token("bcd", 3)};
   EXPECT_EQ(split(tokens, "xabcd"), (Texts{"x", "2:abc", "d"}));
   EXPECT_EQ(split(tokens, "xabdbcd"), (Texts{"x", "1:ab", "d", "3:bcd"}));
   EXPECT_EQ(split(tokens, "abab"), (Texts{"1:ab", "1:ab"}));
 }
 
-TEST(AddedTokens, LstripTakesWhiteSpaceBeforeAndRstripAfter) {
+TEST(TokenizerAddedTokens, LstripTakesWhiteSpaceBeforeAndRstripAfter) {
   AddedToken left = token("<l>", 1);
   left.lstrip = true;
   AddedToken right = token("<r>", 2);
@@ -53,7 +53,7 @@ TEST(AddedTokens, LstripTakesWhiteSpaceBeforeAndRstripAfter) {
   EXPECT_EQ(split({left, right}, "<r>  <l>"), (Texts{"2:<r>  ", "1:<l>"}));
 }
 
-TEST(AddedTokens, SingleWordsStandAlone) {
+TEST(TokenizerAddedTokens, SingleWordsStandAlone) {
   AddedToken word = token("foo", 1);
   word.single_word = true;
   EXPECT_EQ(split({word}, "foo food xfoo foo_ -foo-"),
@@ -61,7 +61,7 @@ TEST(AddedTokens, SingleWordsStandAlone) {
   EXPECT_EQ(split({word}, "\u4F60foo foo\u0301"), (Texts{"\u4F60foo foo\u0301"}));
 }
 
-TEST(AddedTokens, LiteralSpecialTokensStayText) {
+TEST(TokenizerAddedTokens, LiteralSpecialTokensStayText) {
   AddedToken special = token("<s>", 1);
   special.special = true;
   const std::vector<AddedToken> tokens = {special, token("<t>", 2), token("s>", 3)};
@@ -69,7 +69,7 @@ TEST(AddedTokens, LiteralSpecialTokensStayText) {
   EXPECT_EQ(split(tokens, "a<s>b<t>", SpecialTokens::kLiteral), (Texts{"a<s>b", "2:<t>"}));
 }
 
-TEST(AddedTokens, NormalizedOnesAreFoundInNormalizedText) {
+TEST(TokenizerAddedTokens, NormalizedOnesAreFoundInNormalizedText) {
   const nlohmann::json nfc = {{"type", "NFC"}};
   const Normalizer normalizer(JsonAt(nfc, "file"));
   AddedToken decomposed = token("e\u0301", 1);
@@ -85,7 +85,7 @@ TEST(AddedTokens, NormalizedOnesAreFoundInNormalizedText) {
   EXPECT_EQ(parts[1].id, 2);
 }
 
-TEST(AddedTokens, TwoThatReadAlikeAreRefused) {
+TEST(TokenizerAddedTokens, TwoThatReadAlikeAreRefused) {
   const nlohmann::json nfc = {{"type", "NFC"}};
   const Normalizer normalizer(JsonAt(nfc, "file"));
   AddedToken one = token("\u00E9", 1);
@@ -95,7 +95,7 @@ TEST(AddedTokens, TwoThatReadAlikeAreRefused) {
                     "added token 2", "reads like another one");
 }
 
-TEST(AddedTokens, OneThatNormalizesToNothingIsRefused) {
+TEST(TokenizerAddedTokens, OneThatNormalizesToNothingIsRefused) {
   const nlohmann::json strip = {{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}};
   AddedToken spaces = token("  ", 7);
   spaces.normalized = true;

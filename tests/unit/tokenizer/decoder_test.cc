@@ -56,34 +56,34 @@ json strip(size_t start, size_t stop) {
   return {{"type", "Strip"}, {"content", " "}, {"start", start}, {"stop", stop}};
 }
 
-TEST(TokenDecoder, NoneJoinsTokensWithSpaces) {
+TEST(TokenizerDecoder, NoneJoinsTokensWithSpaces) {
   EXPECT_EQ(decoded(Decoder(), {"a", "b", "a"}).whole, "a b a");
   EXPECT_EQ(decoded(Decoder(), {}).whole, "");
 }
 
-TEST(TokenDecoder, ByteLevelReadsTheLettersOfBytes) {
+TEST(TokenizerDecoder, ByteLevelReadsTheLettersOfBytes) {
   // U+0120 is a space, "\u00E4\u00BD\u0142" the bytes of U+4F60.
   EXPECT_EQ(text_of({{"type", "ByteLevel"}}, {"a", "\u0120b", "\u00E4\u00BD", "\u0142"}),
             "a b\u4F60");
 }
 
-TEST(TokenDecoder, ByteLevelTakesTokensOutsideTheAlphabetAsTheyAre) {
+TEST(TokenizerDecoder, ByteLevelTakesTokensOutsideTheAlphabetAsTheyAre) {
   EXPECT_EQ(text_of({{"type", "ByteLevel"}}, {"a", "<\u4F60 >"}), "a<\u4F60 >");
 }
 
-TEST(TokenDecoder, ByteLevelStreamsNoHalfCharacters) {
+TEST(TokenizerDecoder, ByteLevelStreamsNoHalfCharacters) {
   const Decoded result =
       decoded(decoder({{"type", "ByteLevel"}}), {"x\u00F0", "\u0141", "\u013A", "\u0122y"});
   EXPECT_EQ(result.streamed, (Texts{"x", "", "", "\U0001F600y", ""}));
 }
 
-TEST(TokenDecoder, ByteLevelReplacesWhatCannotBecomeACharacter) {
+TEST(TokenizerDecoder, ByteLevelReplacesWhatCannotBecomeACharacter) {
   // E4 then a letter: certain at once that E4 stays alone.
   const Decoded broken = decoded(decoder({{"type", "ByteLevel"}}), {"\u00E4", "a", "\u00E4\u00BD"});
   EXPECT_EQ(broken.streamed, (Texts{"", kFffd + "a", "", kFffd}));
 }
 
-TEST(TokenDecoder, ByteFallbackReplacesEveryByteOfABrokenRun) {
+TEST(TokenizerDecoder, ByteFallbackReplacesEveryByteOfABrokenRun) {
   const json document = sequence({{{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
   EXPECT_EQ(text_of(document, {"a", "<0xE4>", "<0xBD>", "<0xA0>", "b"}), "a\u4F60b");
   EXPECT_EQ(text_of(document, {"a", "<0xE4>", "<0xBD>", "b"}), "a" + kFffd + kFffd + "b");
@@ -92,13 +92,13 @@ TEST(TokenDecoder, ByteFallbackReplacesEveryByteOfABrokenRun) {
   EXPECT_EQ(text_of(document, {"<0xZZ>", "<0x1>", "<0x-1>"}), "<0xZZ><0x1><0x-1>");
 }
 
-TEST(TokenDecoder, ByteFallbackStreamsARunWhenItEnds) {
+TEST(TokenizerDecoder, ByteFallbackStreamsARunWhenItEnds) {
   const Decoded result =
       decoded(decoder({{"type", "ByteFallback"}}), {"a", "<0x62>", "<0x63>", "d", "<0x65>"});
   EXPECT_EQ(result.streamed, (Texts{"a", "", "", "bcd", "", "e"}));
 }
 
-TEST(TokenDecoder, LlamaTakesOneSpaceOffTheBeginning) {
+TEST(TokenizerDecoder, LlamaTakesOneSpaceOffTheBeginning) {
   const json llama = sequence(
       {replace(kMark.c_str(), " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}, strip(1, 0)});
   for (const Decoder& d :
@@ -110,32 +110,32 @@ TEST(TokenDecoder, LlamaTakesOneSpaceOffTheBeginning) {
   EXPECT_EQ(decoded(Decoder::sentencepiece(Decoder::FirstSpace::kKept), {kMark + "a"}).whole, " a");
 }
 
-TEST(TokenDecoder, StripCountsWithinEachToken) {
+TEST(TokenizerDecoder, StripCountsWithinEachToken) {
   EXPECT_EQ(text_of(strip(2, 0), {"   a ", " b"}), " a b");
   EXPECT_EQ(text_of(strip(0, 2), {" a   ", "b ", "  "}), " a b");
   EXPECT_EQ(text_of(strip(1, 1), {" ", "  ", "   "}), " ");
 }
 
-TEST(TokenDecoder, StripOfFusedTextHoldsBackItsEnd) {
+TEST(TokenizerDecoder, StripOfFusedTextHoldsBackItsEnd) {
   const Decoded result =
       decoded(decoder(sequence({{{"type", "Fuse"}}, strip(0, 1)})), {"a  ", " ", "b", " "});
   EXPECT_EQ(result.whole, "a   b");
   EXPECT_EQ(result.streamed, (Texts{"a ", " ", " b", "", ""}));
 }
 
-TEST(TokenDecoder, MetaspaceDropsTheMarksOfTheFirstTokenUnlessNever) {
+TEST(TokenizerDecoder, MetaspaceDropsTheMarksOfTheFirstTokenUnlessNever) {
   json document = {{"type", "Metaspace"}, {"replacement", kMark}};
   EXPECT_EQ(text_of(document, {kMark + "a", kMark + "b"}), "a b");
   document["prepend_scheme"] = "never";
   EXPECT_EQ(text_of(document, {kMark + "a", kMark + "b"}), " a b");
 }
 
-TEST(TokenDecoder, ReplaceWorksOnEachTokenOrOnTheFusedText) {
+TEST(TokenizerDecoder, ReplaceWorksOnEachTokenOrOnTheFusedText) {
   EXPECT_EQ(text_of(replace("ab", "x"), {"a", "b", "ab"}), "abx");
   EXPECT_EQ(text_of(sequence({{{"type", "Fuse"}}, replace("ab", "x")}), {"a", "b", "ab"}), "xx");
 }
 
-TEST(TokenDecoder, SkipsSpecialTokensIfAsked) {
+TEST(TokenizerDecoder, SkipsSpecialTokensIfAsked) {
   Vocabulary vocabulary;
   vocabulary.insert(0, "a");
   vocabulary.insert(5, "<s>");
@@ -150,9 +150,9 @@ struct Refusal {
   json document;
   const char* message;
 };
-class TokenDecoderRefusal : public ::testing::TestWithParam<Refusal> {};
+class TokenizerDecoderRefusal : public ::testing::TestWithParam<Refusal> {};
 
-TEST_P(TokenDecoderRefusal, NamesThePlaceAndTheReason) {
+TEST_P(TokenizerDecoderRefusal, NamesThePlaceAndTheReason) {
   EXPECT_THROW_WITH(decoder(GetParam().document), DataError, "d.json", GetParam().message);
 }
 
@@ -163,7 +163,7 @@ json nested(int depth) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    All, TokenDecoderRefusal,
+    All, TokenizerDecoderRefusal,
     ::testing::Values(
         Refusal{"kind", {{"type", "WordPiece"}}, "decoder WordPiece is not supported"},
         Refusal{"strip_content",

@@ -137,9 +137,9 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"added_negative", "added_tokens.json", {{"<b>", -3}}, "is not a whole number"}),
     [](const auto& refusal) { return refusal.param.name; });
 
-class SentencePieceFolder : public ::testing::Test {
+class SentencePieceTokenizerFolder : public ::testing::Test {
  protected:
-  SentencePieceFolder() { folder_.write("tokenizer.model", testing::read_text(kModel)); }
+  SentencePieceTokenizerFolder() { folder_.write("tokenizer.model", testing::read_text(kModel)); }
   std::unique_ptr<Tokenizer> load(const json& config) {
     write_json(folder_, "tokenizer_config.json", config);
     return load_tokenizer(folder_.path());
@@ -147,7 +147,7 @@ class SentencePieceFolder : public ::testing::Test {
   TempFolder folder_;
 };
 
-TEST_F(SentencePieceFolder, ControlTokensAreSpecial) {
+TEST_F(SentencePieceTokenizerFolder, ControlTokensAreSpecial) {
   const auto tokenizer = load_tokenizer(folder_.path());
   EXPECT_EQ(tokenizer->token_id("<s>"), 1);
   EXPECT_TRUE(tokenizer->is_special(0));
@@ -161,7 +161,7 @@ TEST_F(SentencePieceFolder, ControlTokensAreSpecial) {
   EXPECT_EQ(tokenizer->decode(literal), "<s>");
 }
 
-TEST_F(SentencePieceFolder, TheModelAddsItsBeginTokenUnlessTold) {
+TEST_F(SentencePieceTokenizerFolder, TheModelAddsItsBeginTokenUnlessTold) {
   Ids ids = load_tokenizer(folder_.path())->encode_with_special("once");
   EXPECT_EQ(ids.front(), 1);
   EXPECT_NE(ids.back(), 2);
@@ -172,7 +172,7 @@ TEST_F(SentencePieceFolder, TheModelAddsItsBeginTokenUnlessTold) {
   EXPECT_EQ(ids.front(), 2);
 }
 
-TEST_F(SentencePieceFolder, LegacyDecidesWhetherTextAfterATokenBeginsAWord) {
+TEST_F(SentencePieceTokenizerFolder, LegacyDecidesWhetherTextAfterATokenBeginsAWord) {
   const auto legacy = load({{"legacy", true}});
   const auto current = load({{"legacy", false}});
   const TokenId marked = *legacy->token_id("\u2581a");
@@ -183,7 +183,7 @@ TEST_F(SentencePieceFolder, LegacyDecidesWhetherTextAfterATokenBeginsAWord) {
   EXPECT_NE(legacy->fingerprint(), current->fingerprint());
 }
 
-TEST_F(SentencePieceFolder, AddedTokensKeepTheirIds) {
+TEST_F(SentencePieceTokenizerFolder, AddedTokensKeepTheirIds) {
   const auto tokenizer =
       load({{"added_tokens_decoder",
              {{"1", config_token("<s>", true)}, {"600", config_token("<|user|>", true)}}}});
@@ -192,25 +192,25 @@ TEST_F(SentencePieceFolder, AddedTokensKeepTheirIds) {
   EXPECT_EQ(tokenizer->decode({600, 550}, {.skip_special = false}), "<|user|>");
 }
 
-TEST_F(SentencePieceFolder, TextThatIsNotUtf8IsReplaced) {
+TEST_F(SentencePieceTokenizerFolder, TextThatIsNotUtf8IsReplaced) {
   const auto tokenizer = load_tokenizer(folder_.path());
   EXPECT_EQ(tokenizer->encode("a\xFFz"), tokenizer->encode("a\uFFFDz"));
   EXPECT_EQ(tokenizer->decode(tokenizer->encode(std::string("a\0b", 3))), std::string("a\0b", 3));
 }
 
-TEST_F(SentencePieceFolder, ContradictingIdsAreRefused) {
+TEST_F(SentencePieceTokenizerFolder, ContradictingIdsAreRefused) {
   EXPECT_THROW_WITH(load({{"added_tokens_decoder", {{"7", config_token("<s>", true)}}}}), DataError,
                     "tokenizer_config.json", "'<s>' has id 7, but the model gives it 1");
   EXPECT_THROW_WITH(load({{"added_tokens_decoder", {{"7", config_token("<q>", true)}}}}), DataError,
                     "tokenizer_config.json", "'<q>' has id 7, but the model gives that to");
 }
 
-TEST_F(SentencePieceFolder, ABeginTokenThatIsNotThereIsRefused) {
+TEST_F(SentencePieceTokenizerFolder, ABeginTokenThatIsNotThereIsRefused) {
   EXPECT_THROW_WITH(load({{"add_bos_token", true}, {"bos_token", "<begin>"}}), DataError,
                     "tokenizer_config.json", "add_bos_token", "'<begin>'");
 }
 
-TEST_F(SentencePieceFolder, ADamagedModelIsRefused) {
+TEST_F(SentencePieceTokenizerFolder, ADamagedModelIsRefused) {
   for (const std::string& content : {std::string("not a model"), std::string()}) {
     folder_.write("tokenizer.model", content);
     EXPECT_THROW_WITH((void)load_tokenizer(folder_.path()), DataError, "tokenizer.model",

@@ -22,13 +22,13 @@ json sequence(const std::vector<json>& steps) {
   return {{"type", "Sequence"}, {"normalizers", steps}};
 }
 
-TEST(Normalizer, NoneKeepsTheText) {
+TEST(TokenizerNormalizer, NoneKeepsTheText) {
   std::string buffer;
   const std::string text = "e\u0301";
   EXPECT_EQ(Normalizer().apply(text, buffer).data(), text.data());
 }
 
-TEST(Normalizer, FourFormsOfUnicode) {
+TEST(TokenizerNormalizer, FourFormsOfUnicode) {
   const std::string text = "e\u0301\uFB01\uAC00";
   EXPECT_EQ(normalized({{"type", "NFC"}}, text), "\u00E9\uFB01\uAC00");
   EXPECT_EQ(normalized({{"type", "NFD"}}, text), "e\u0301\uFB01\u1100\u1161");
@@ -36,7 +36,7 @@ TEST(Normalizer, FourFormsOfUnicode) {
   EXPECT_EQ(normalized({{"type", "NFKD"}}, text), "e\u0301fi\u1100\u1161");
 }
 
-TEST(Normalizer, ComposedTextStaysTheSameView) {
+TEST(TokenizerNormalizer, ComposedTextStaysTheSameView) {
   const Normalizer nfc = normalizer({{"type", "NFC"}});
   std::string buffer;
   const std::string text = "caf\u00E9 \u4F60\u597D\uFF0C";
@@ -44,20 +44,20 @@ TEST(Normalizer, ComposedTextStaysTheSameView) {
 }
 
 // Marks that Unicode 9 did not know are not reordered by the reference library.
-TEST(Normalizer, YoungMarksStayWhereTheyAre) {
+TEST(TokenizerNormalizer, YoungMarksStayWhereTheyAre) {
   EXPECT_EQ(normalized({{"type", "NFC"}}, "a\u0301\u0316"), "\u00E1\u0316");
   EXPECT_EQ(normalized({{"type", "NFC"}}, "a\u1ABF\u0301"), "a\u1ABF\u0301");
   EXPECT_EQ(normalized({{"type", "NFKC"}}, "\u32FF"), "\u32FF");
   EXPECT_EQ(normalized({{"type", "NFC"}}, "\U00011935\U00011930"), "\U00011935\U00011930");
 }
 
-TEST(Normalizer, PrependLeavesTheEmptyTextEmpty) {
+TEST(TokenizerNormalizer, PrependLeavesTheEmptyTextEmpty) {
   const json prepend = {{"type", "Prepend"}, {"prepend", "_"}};
   EXPECT_EQ(normalized(prepend, "a"), "_a");
   EXPECT_EQ(normalized(prepend, ""), "");
 }
 
-TEST(Normalizer, ReplacesStringsAndExpressions) {
+TEST(TokenizerNormalizer, ReplacesStringsAndExpressions) {
   EXPECT_EQ(normalized({{"type", "Replace"}, {"pattern", {{"String", ".."}}}, {"content", "x"}},
                        "..a....b."),
             "xaxxb.");
@@ -66,7 +66,7 @@ TEST(Normalizer, ReplacesStringsAndExpressions) {
             "a b");
 }
 
-TEST(Normalizer, StripsWhiteSpaceOfEitherSide) {
+TEST(TokenizerNormalizer, StripsWhiteSpaceOfEitherSide) {
   const std::string text = "\u00A0 a b\n";
   EXPECT_EQ(normalized({{"type", "Strip"}, {"strip_left", true}, {"strip_right", false}}, text),
             "a b\n");
@@ -76,7 +76,7 @@ TEST(Normalizer, StripsWhiteSpaceOfEitherSide) {
             "");
 }
 
-TEST(Normalizer, StepsRunInOrder) {
+TEST(TokenizerNormalizer, StepsRunInOrder) {
   const json document =
       sequence({{{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}},
                 {{"type", "Prepend"}, {"prepend", " "}},
@@ -84,7 +84,7 @@ TEST(Normalizer, StepsRunInOrder) {
   EXPECT_EQ(normalized(document, "  a b "), "_a_b");
 }
 
-TEST(Normalizer, KnowsWhetherTheBeginningStays) {
+TEST(TokenizerNormalizer, KnowsWhetherTheBeginningStays) {
   const auto replace = [](const char* pattern, const char* content) {
     return json{{"type", "Replace"}, {"pattern", {{"String", pattern}}}, {"content", content}};
   };
@@ -101,9 +101,9 @@ struct Refusal {
   json document;
   const char* message;
 };
-class NormalizerRefusal : public ::testing::TestWithParam<Refusal> {};
+class TokenizerNormalizerRefusal : public ::testing::TestWithParam<Refusal> {};
 
-TEST_P(NormalizerRefusal, NamesThePlaceAndTheReason) {
+TEST_P(TokenizerNormalizerRefusal, NamesThePlaceAndTheReason) {
   EXPECT_THROW_WITH(normalizer(GetParam().document), DataError, "n.json", GetParam().message);
 }
 
@@ -114,7 +114,7 @@ json nested(int depth) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    All, NormalizerRefusal,
+    All, TokenizerNormalizerRefusal,
     ::testing::Values(
         Refusal{"kind", {{"type", "BertNormalizer"}}, "BertNormalizer is not supported"},
         Refusal{"lowercase", {{"type", "Lowercase"}}, "Lowercase is not supported"},

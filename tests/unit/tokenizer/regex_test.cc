@@ -18,16 +18,16 @@ std::vector<std::string> matches(const char* pattern, std::string_view text) {
 }
 using Texts = std::vector<std::string>;
 
-TEST(Regex, WhiteSpaceIsThatOfUnicode) {
+TEST(TokenizerRegex, WhiteSpaceIsThatOfUnicode) {
   EXPECT_EQ(matches("\\s+", "a\u00A0\u2003b\u3000"), (Texts{"\u00A0\u2003", "\u3000"}));
 }
 
-TEST(Regex, CaseIsFoldedAsUnicodeSays) {
+TEST(TokenizerRegex, CaseIsFoldedAsUnicodeSays) {
   EXPECT_EQ(matches("(?i:'s|'k)", "'S '\u017F '\u212A 's"),
             (Texts{"'S", "'\u017F", "'\u212A", "'s"}));
 }
 
-TEST(Regex, EmptyMatchesDoNotFollowAMatchAndDoNotLoop) {
+TEST(TokenizerRegex, EmptyMatchesDoNotFollowAMatchAndDoNotLoop) {
   const std::vector<Span> spans = Regex("a*", "test").find_all("aab\u00E9");
   ASSERT_EQ(spans.size(), 3u);
   EXPECT_EQ(spans[0].end, 2u);
@@ -35,21 +35,21 @@ TEST(Regex, EmptyMatchesDoNotFollowAMatchAndDoNotLoop) {
   EXPECT_EQ(spans[2].begin, 5u);
 }
 
-TEST(Regex, TooMuchBacktrackingIsAnErrorNotAHang) {
+TEST(TokenizerRegex, TooMuchBacktrackingIsAnErrorNotAHang) {
   const Regex regex("(a|a)*(a|a)*(a|a)*[bc]", "file: pattern");
   EXPECT_THROW_WITH((void)regex.find_all(std::string(5000, 'a')), DataError, "file: pattern",
                     "5000 bytes");
 }
 
-TEST(Regex, WrongExpressionsAreRefusedWithTheirPlace) {
+TEST(TokenizerRegex, WrongExpressionsAreRefusedWithTheirPlace) {
   EXPECT_THROW_WITH(Regex("a(b", "file: pattern"), DataError, "file: pattern", "wrong at byte 3");
 }
 
-TEST(Regex, WhatTheEnginesReadDifferentlyIsRefused) {
+TEST(TokenizerRegex, WhatTheEnginesReadDifferentlyIsRefused) {
   EXPECT_THROW_WITH(Regex("a\\w+", "file: pattern"), DataError, "file: pattern", "uses \\w");
 }
 
-TEST(RegexDialect, KnowsThePublishedPatterns) {
+TEST(TokenizerRegexDialect, KnowsThePublishedPatterns) {
   for (
       const char* pattern :
       {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
@@ -59,7 +59,7 @@ TEST(RegexDialect, KnowsThePublishedPatterns) {
   }
 }
 
-TEST(RegexDialect, NamesWhatDiffers) {
+TEST(TokenizerRegexDialect, NamesWhatDiffers) {
   for (const auto& [pattern, difference] :
        std::vector<std::pair<const char*, const char*>>{{"x\\w", "\\w"},
                                                         {"\\bx", "\\b"},

@@ -16,31 +16,31 @@ using testing::parse_tokenizer;
 using testing::streamed;
 using Texts = std::vector<std::string>;
 
-TEST(StreamDecoder, GivesTextAsSoonAsItIsCertain) {
+TEST(TokenizerStreamDecoder, GivesTextAsSoonAsItIsCertain) {
   const auto tokenizer = parse_tokenizer(byte_level_json({{"h", "i"}}));
   EXPECT_EQ(streamed(*tokenizer, {256, ' ', 0xE4, 0xBD, 0xA0, '!'}),
             (Texts{"hi", " ", "", "", "\u4F60", "!", ""}));
 }
 
-TEST(StreamDecoder, ReplacesOnlyWhatNothingCanComplete) {
+TEST(TokenizerStreamDecoder, ReplacesOnlyWhatNothingCanComplete) {
   const auto tokenizer = parse_tokenizer(byte_level_json({}));
   EXPECT_EQ(streamed(*tokenizer, {0xF0, 0x9F, 'a', 0x80, 0xC3}),
             (Texts{"", "", "\uFFFDa", "\uFFFD", "", "\uFFFD"}));
 }
 
-TEST(StreamDecoder, HoldsByteTokensUntilTheirRunEnds) {
+TEST(TokenizerStreamDecoder, HoldsByteTokensUntilTheirRunEnds) {
   const auto tokenizer = parse_tokenizer(byte_fallback_json({{kMark, "a"}}));
   const TokenId a = *tokenizer->token_id(kMark + "a");
   EXPECT_EQ(streamed(*tokenizer, {a, 3 + 0xC3, 3 + 0xA9, a, 3 + 0xC3}),
             (Texts{"a", "", "", "\u00E9 a", "", "\uFFFD"}));
 }
 
-TEST(StreamDecoder, SkippedAndUnknownIdsGiveNothing) {
+TEST(TokenizerStreamDecoder, SkippedAndUnknownIdsGiveNothing) {
   const auto tokenizer = parse_tokenizer(byte_fallback_json({}));
   EXPECT_EQ(streamed(*tokenizer, {1, -1, 1 << 29, 2}), (Texts{"", "", "", "", ""}));
 }
 
-TEST(StreamDecoder, RandomIdsGiveWhatDecodingAtOnceGives) {
+TEST(TokenizerStreamDecoder, RandomIdsGiveWhatDecodingAtOnceGives) {
   std::mt19937 random(7);
   for (const auto& document : {byte_level_json({}), byte_fallback_json({{kMark, "a"}})}) {
     const auto tokenizer = parse_tokenizer(document);

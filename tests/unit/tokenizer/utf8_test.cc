@@ -10,7 +10,7 @@ std::string repaired(std::string_view text) {
   return std::string(repaired_utf8(text, buffer));
 }
 
-TEST(Utf8, WellFormedTextIsTheSameView) {
+TEST(TokenizerUtf8, WellFormedTextIsTheSameView) {
   const std::string text =
       "plain ascii of more than eight bytes, \xC3\xA9 \xE4\xBD\xA0 \xF0\x9F\x98\x80";
   std::string buffer;
@@ -18,7 +18,7 @@ TEST(Utf8, WellFormedTextIsTheSameView) {
 }
 
 // The example of Unicode 15, table 3-8, and its neighbours 3-9 to 3-11.
-TEST(Utf8, EachMaximalIllFormedPartBecomesOneReplacement) {
+TEST(TokenizerUtf8, EachMaximalIllFormedPartBecomesOneReplacement) {
   const std::string fffd(kReplacementCharacter);
   EXPECT_EQ(repaired("\xC0\xAF\xE0\x80\xBF\xF0\x81\x82\x41"),
             fffd + fffd + fffd + fffd + fffd + fffd + fffd + fffd + "A");
@@ -29,18 +29,18 @@ TEST(Utf8, EachMaximalIllFormedPartBecomesOneReplacement) {
   EXPECT_EQ(repaired("\xE1\x80\xE2\xF0\x91\x92\xF1\xBF\x41"), fffd + fffd + fffd + fffd + "A");
 }
 
-TEST(Utf8, AnUnfinishedCharacterAtTheEndIsOneReplacement) {
+TEST(TokenizerUtf8, AnUnfinishedCharacterAtTheEndIsOneReplacement) {
   EXPECT_EQ(repaired("a\xF0\x9F\x98"), "a" + std::string(kReplacementCharacter));
 }
 
-TEST(Utf8, StepTellsUnfinishedFromIllFormed) {
+TEST(TokenizerUtf8, StepTellsUnfinishedFromIllFormed) {
   EXPECT_EQ(utf8_step("\xE4\xBD", 0).kind, Utf8Step::Kind::kIncomplete);
   EXPECT_EQ(utf8_step("\xE4\xBDz", 0).kind, Utf8Step::Kind::kIllFormed);
   EXPECT_EQ(utf8_step("\xE4\xBDz", 0).bytes, 2u);
   EXPECT_EQ(utf8_step("\xE4\xBD\xA0", 0).bytes, 3u);
 }
 
-TEST(Utf8, EveryCodePointSurvivesTheRoundTrip) {
+TEST(TokenizerUtf8, EveryCodePointSurvivesTheRoundTrip) {
   for (char32_t c = 1; c < 0x110000; ++c) {
     if (c >= 0xD800 && c < 0xE000) continue;
     std::string text;

@@ -7,7 +7,7 @@
 namespace molora {
 namespace {
 
-TEST(WordTable, FindsWhatWasInsertedThroughGrowth) {
+TEST(TokenizerWordTable, FindsWhatWasInsertedThroughGrowth) {
   WordTable table;
   EXPECT_EQ(table.find("x"), std::nullopt);
   for (int i = 0; i < 5000; ++i) table.insert("word" + std::to_string(i), i);
@@ -17,7 +17,7 @@ TEST(WordTable, FindsWhatWasInsertedThroughGrowth) {
   EXPECT_EQ(table.find(""), std::nullopt);
 }
 
-TEST(WordTable, TheLaterIdReplacesTheEarlier) {
+TEST(TokenizerWordTable, TheLaterIdReplacesTheEarlier) {
   WordTable table;
   table.insert("", 1);
   table.insert("", 2);
@@ -25,12 +25,12 @@ TEST(WordTable, TheLaterIdReplacesTheEarlier) {
   EXPECT_EQ(table.size(), 1u);
 }
 
-TEST(WordTable, RefusesNegativeIds) {
+TEST(TokenizerWordTable, RefusesNegativeIds) {
   WordTable table;
   EXPECT_THROW(table.insert("x", -1), InternalError);
 }
 
-TEST(MergeTable, FindsWhatWasInsertedThroughGrowth) {
+TEST(TokenizerMergeTable, FindsWhatWasInsertedThroughGrowth) {
   MergeTable table;
   EXPECT_EQ(table.find(1, 2).id, -1);
   for (TokenId i = 0; i < 5000; ++i) table.insert(i, 2 * i, {static_cast<uint32_t>(i), 3 * i});
@@ -42,7 +42,7 @@ TEST(MergeTable, FindsWhatWasInsertedThroughGrowth) {
   EXPECT_EQ(table.find(2, 1).rank, UINT32_MAX);
 }
 
-TEST(MergeTable, TheLaterMergeReplacesTheEarlier) {
+TEST(TokenizerMergeTable, TheLaterMergeReplacesTheEarlier) {
   MergeTable table;
   table.insert(1, 2, {5, 7});
   table.insert(1, 2, {6, 8});
