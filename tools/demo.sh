@@ -18,13 +18,13 @@ run=runs/demo-$model
 case $model in
   medqwen3)
     config=(configs/medqwen3-multitask.yaml)
-    kill_after=40
+    kill_after=60
     ;;
   smollm2)
     folder=$MOLORA_CACHE/models/smollm2-135m-instruct
     bash tools/smollm2.sh "$folder"
     config=(configs/smollm2-multitask.yaml --set "model.path=$folder")
-    kill_after=4
+    kill_after=6
     ;;
   *) die "demo: there is no model '$model' (known: medqwen3, smollm2)" ;;
 esac

@@ -1,5 +1,6 @@
 #include "worker/held_out.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include "comm/fixed_order_sum.h"
@@ -49,10 +50,15 @@ HeldOut::HeldOut(const DataConfig& config, const HeldOutOptions& options,
                                  set_.num_truncated, set_.num_dropped};
   fixed_order_sum(world, std::span(counts));
   if (world.rank() != 0) return;
-  spdlog::info(
-      "held-out data: {} samples of {} tasks; {} beyond eval.max_samples_per_task, {} cut at {} "
-      "tokens, {} dropped because no answer is left within them, {} bad ones skipped",
-      counts[0], set_.tasks.size(), counts[1], counts[2], config.max_length(), counts[3], num_bad);
+  std::string left_out;
+  const auto add = [&left_out](int64_t count, const std::string& what) {
+    if (count > 0) left_out += fmt::format(", {} {}", count, what);
+  };
+  add(counts[1], "beyond the limit for each task");
+  add(counts[2], fmt::format("cut at {} tokens", config.max_length()));
+  add(counts[3], "left out because no answer is within them");
+  add(static_cast<int64_t>(num_bad), "bad ones skipped");
+  spdlog::info("held-out data: {} samples of {} tasks{}", counts[0], set_.tasks.size(), left_out);
 }
 
 std::vector<TaskResult> HeldOut::evaluate(const Evaluator::OnProgress& on_progress) const {
