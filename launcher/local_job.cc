@@ -53,6 +53,7 @@ pid_t start(const JobCommand& command, const sigset_t& watched) {
   }
   std::vector<std::string> copies = command.words;
   std::vector<char*> words;
+  words.reserve(copies.size() + 1);
   for (std::string& word : copies) words.push_back(word.data());
   words.push_back(nullptr);
   const pid_t child = ::fork();

@@ -30,12 +30,13 @@ case $model in
 esac
 train=("$molora" train --ranks 2 "${config[@]}" --set "output_dir=$run")
 
+children_of() { cat "/proc/$1/task/$1/children" 2>/dev/null || true; }
+
 # The ranks of a running `molora --ranks N`: the children of its mpirun.
 ranks_of() {
-  local mpirun
-  for mpirun in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do
-    cat "/proc/$mpirun/task/$mpirun/children" 2>/dev/null
-  done
+  local mpirun_ids id
+  read -ra mpirun_ids <<<"$(children_of "$1")"
+  for id in "${mpirun_ids[@]}"; do children_of "$id"; done
 }
 
 steps_done() { grep -c '"type":"step"' "$run/metrics.jsonl" 2>/dev/null || true; }
@@ -48,8 +49,8 @@ trap 'kill "$job" 2>/dev/null || true' EXIT
 while kill -0 "$job" 2>/dev/null && [[ $(steps_done) -lt $kill_after ]]; do sleep 0.1; done
 if kill -0 "$job" 2>/dev/null; then
   say "kill -9 of both ranks after $(steps_done) steps, as a machine would fail"
-  # shellcheck disable=SC2046
-  kill -9 $(ranks_of "$job")
+  read -ra ranks <<<"$(ranks_of "$job")"
+  kill -9 "${ranks[@]}"
   wait "$job" || true
   trap - EXIT
   say "the same command again: it goes on from the newest checkpoint"

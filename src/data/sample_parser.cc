@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "data/strict_json.h"
+#include "io/strict_json.h"
 
 namespace molora {
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,6 +11,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/nearest_name.h"
+#include "io/strict_json.h"
 
 namespace molora {
 
@@ -37,42 +37,6 @@ uint64_t little_endian_64(std::span<const std::byte> bytes) {
   }
   return value;
 }
-
-// A callback of the parser that notes what must be refused before anything walks through the value:
-// a key that stands twice in one object (the second value would silently replace the first), and
-// nesting deeper than name -> shape -> list, which printing the value would follow on the stack.
-class HeaderWatch {
- public:
-  bool operator()(int depth, json::parse_event_t event, const json& parsed) {
-    too_deep_ = too_deep_ || depth > kMaxDepth;
-    if (too_deep_) return false;  // drops the rest
-    switch (event) {
-      case json::parse_event_t::object_start:
-        seen_.emplace_back();
-        break;
-      case json::parse_event_t::object_end:
-        seen_.pop_back();
-        break;
-      case json::parse_event_t::key: {
-        const auto& key = parsed.get_ref<const std::string&>();
-        if (!seen_.back().insert(key).second && duplicate_.empty()) duplicate_ = key;
-        break;
-      }
-      default:
-        break;
-    }
-    return true;
-  }
-  const std::string& duplicate() const { return duplicate_; }
-  bool too_deep() const { return too_deep_; }
-
- private:
-  static constexpr int kMaxDepth = 3;  // of a number in a shape; the header itself has 0
-
-  std::vector<std::set<std::string>> seen_;
-  std::string duplicate_;
-  bool too_deep_ = false;
-};
 
 Shape parse_shape(const json& value, const std::string& origin, const std::string& name) {
   if (!value.is_array()) fail(origin, name, "shape is not a list");
@@ -184,12 +148,9 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> head, uint
                      "file, or truncated",
                      header_bytes, file_bytes));
   }
-  const char* text = reinterpret_cast<const char*>(head.data()) + kLengthBytes;
-  HeaderWatch watch;
-  const json header = json::parse(text, text + header_bytes, std::ref(watch), false);
-  if (watch.too_deep()) fail(origin, "", "the header is nested too deep for a safetensors file");
-  if (header.is_discarded() || !header.is_object()) fail(origin, "", "the header is not JSON");
-  if (!watch.duplicate().empty()) fail(origin, watch.duplicate(), "stands twice in the header");
+  const std::string_view text(reinterpret_cast<const char*>(head.data()) + kLengthBytes,
+                              header_bytes);
+  const json header = parse_json_object(text, origin + ": header");
 
   SafetensorsHeader result;
   const uint64_t data_begin = kLengthBytes + header_bytes;

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "io/file.h"
+#include "io/strict_json.h"
 
 namespace molora {
 
@@ -377,8 +378,7 @@ std::vector<int32_t> read_eos(Fields& fields) {
 
 Architecture parse_architecture(std::string_view json_text, const std::string& origin,
                                 const std::vector<std::string>& ignored_fields) {
-  const json object = json::parse(json_text, nullptr, false);
-  if (!object.is_object()) throw DataError(fmt::format("{}: not a JSON object", origin));
+  const json object = parse_json_object(json_text, origin);
   Fields fields(object, origin);
   Architecture a;
   a.family = read_family(fields);

@@ -14,6 +14,7 @@
 #include "base/nearest_name.h"
 #include "io/digest.h"
 #include "io/file.h"
+#include "io/strict_json.h"
 #include "tensor/tensor_bytes.h"
 
 namespace molora {
@@ -40,8 +41,8 @@ void add_linear(std::vector<ExpectedTensor>& list, const std::string& name, int6
 
 // Tensor name -> file name, from the index of a sharded model.
 std::map<std::string, std::string> read_weight_map(const std::filesystem::path& path) {
-  const json index = json::parse(read_file(path, kMaxIndexBytes), nullptr, false);
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+  const json index = parse_json_object(read_file(path, kMaxIndexBytes), path.string());
+  if (!index.contains("weight_map") || !index["weight_map"].is_object()) {
     throw DataError(fmt::format("{}: expected a JSON object with a weight_map", path.string()));
   }
   std::map<std::string, std::string> map;

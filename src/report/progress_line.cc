@@ -64,13 +64,14 @@ std::string progress_text(const ProgressSample& sample, int64_t num_steps, const
   std::string text = fmt::format("step {}/{}  {}  lr {:.2e}  {}  ETA {}", sample.step, num_steps,
                                  loss, sample.learning_rate, format_rate(speed.tokens_per_second()),
                                  format_duration(speed.seconds_left(num_steps - sample.step)));
-  constexpr int kBar = 20;
-  if (columns >= static_cast<int>(text.size()) + kBar + 8) {
+  constexpr int kShortestBar = 8;
+  const int bar = std::min(20, columns - static_cast<int>(text.size()) - 8);
+  if (bar >= kShortestBar) {
     const double share =
         num_steps > 0 ? static_cast<double>(sample.step) / static_cast<double>(num_steps) : 1.0;
-    const auto filled = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * kBar);
+    const auto filled = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * bar);
     text = fmt::format("[{}{}] {:3.0f}%  {}", std::string(filled, '='),
-                       std::string(kBar - filled, ' '), 100.0 * share, text);
+                       std::string(static_cast<size_t>(bar) - filled, ' '), 100.0 * share, text);
   }
   if (columns > 0) text.resize(std::min(text.size(), static_cast<size_t>(columns)));
   return text;

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "io/file.h"
+#include "io/strict_json.h"
 #include "tokenizer/vocabulary.h"
 
 namespace molora {

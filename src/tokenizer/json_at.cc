@@ -70,12 +70,4 @@ bool JsonAt::flag_or(const char* name, bool otherwise) const {
   return found ? found->flag() : otherwise;
 }
 
-json parse_json_object(std::string_view text, const std::string& origin) {
-  json document = json::parse(text.begin(), text.end(), nullptr, false);
-  if (document.is_discarded() || !document.is_object()) {
-    throw DataError(fmt::format("{}: is not a JSON object: damaged, or not such a file", origin));
-  }
-  return document;
-}
-
 }  // namespace molora

@@ -47,7 +47,4 @@ class JsonAt {
   std::string path_;
 };
 
-// The document in `text`. Throws: DataError that names `origin` when it is not a JSON object.
-nlohmann::json parse_json_object(std::string_view text, const std::string& origin);
-
 }  // namespace molora

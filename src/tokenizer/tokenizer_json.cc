@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "io/strict_json.h"
 #include "tokenizer/extra_tokens.h"
 
 namespace molora {

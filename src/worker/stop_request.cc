@@ -19,6 +19,7 @@ namespace {
 
 // A signal handler has nothing else to talk to.
 std::atomic<bool> stop_requested{false};
+std::atomic<bool> is_silent{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
 void say(std::string_view text) {
@@ -32,13 +33,16 @@ extern "C" void on_stop_signal(int signal) {
     say("\nmolora: asked twice, leaving at once; the last checkpoint stands\n");
     ::_exit(128 + signal);
   }
-  if (!is_second) say("\nmolora: asked to stop: saving after this step (again: leave at once)\n");
+  if (!is_second && !is_silent) {
+    say("\nmolora: asked to stop: saving after this step (again: leave at once)\n");
+  }
   errno = saved_errno;
 }
 
 }  // namespace
 
-void install_stop_handlers() {
+void install_stop_handlers(StopNotice notice) {
+  is_silent = notice == StopNotice::kSilent;
   struct sigaction action {};
   action.sa_handler = on_stop_signal;
   sigemptyset(&action.sa_mask);

@@ -8,8 +8,12 @@
 
 namespace molora {
 
+// Whether this process tells the person that the first request has arrived; one rank is enough.
+enum class StopNotice { kSay, kSilent };
+
 // Installs the handlers for the life of the process. Call once, before other threads start.
-void install_stop_handlers();
+// Throws: InternalError.
+void install_stop_handlers(StopNotice notice);
 
 // Whether a signal has asked this process to stop. Async-signal-safe, any thread.
 bool is_stop_requested();

@@ -181,7 +181,7 @@ ExitCode run_train(const TrainArguments& arguments, Communicator& world) {
   const RunConfig config = resolve_config(with_resume, ConfigUse::kTrain, world);
   set_compute_threads(world);
   if (arguments.is_dry_run) return run_dry(config, world);
-  install_stop_handlers();
+  install_stop_handlers(world.rank() == 0 ? StopNotice::kSay : StopNotice::kSilent);
   return TrainingRun(config, arguments.progress, world).run();
 }
 

@@ -90,8 +90,8 @@ INSTANTIATE_TEST_SUITE_P(
         Damage{"empty", "", "too few"}, Damage{"short", "abc", "too few"},
         Damage{"header_length", std::string("\xff\xff\xff\xff\xff\xff\xff\x7f{}", 10),
                "claims a header"},
-        Damage{"not_json", file_of("{\"a\":", ""), "not JSON"},
-        Damage{"not_object", file_of("[]", ""), "not JSON"},
+        Damage{"not_json", file_of("{\"a\":", ""), "header: expected JSON"},
+        Damage{"not_object", file_of("[]", ""), "header: is not a JSON object"},
         Damage{"truncated",
                file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", "1234"),
                "truncated"},
@@ -129,12 +129,12 @@ INSTANTIATE_TEST_SUITE_P(
                file_of(R"({"a":{"dtype":"U8","shape":[)" + std::string(1'000'000, '[') +
                            std::string(1'000'000, ']') + R"(],"data_offsets":[0,1]}})",
                        "1"),
-               "nested too deep"},
+               "levels of nesting"},
         Damage{"twice",
                file_of(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
                        R"("a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
                        "1"),
-               "stands twice"},
+               "expected each key once, got \"a\" twice"},
         Damage{"metadata", file_of(R"({"__metadata__":{"a":1}})", ""), "more than strings"}),
     [](const auto& damage) { return damage.param.what; });
 

@@ -159,7 +159,10 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Architecture, ItMustBeAnObject) {
   EXPECT_THROW_WITH(parse_architecture("[]", "config.json", {}), DataError, "not a JSON object");
-  EXPECT_THROW_WITH(parse_architecture("{", "config.json", {}), DataError, "not a JSON object");
+  EXPECT_THROW_WITH(parse_architecture("{", "config.json", {}), DataError,
+                    "config.json: expected JSON");
+  EXPECT_THROW_WITH(parse_architecture(R"({"vocab_size": 1, "vocab_size": 2})", "config.json", {}),
+                    DataError, "config.json: expected each key once, got \"vocab_size\" twice");
 }
 
 }  // namespace

@@ -130,7 +130,8 @@ TEST_F(TrainStepFacts, PackedRowsLearnWhatUnpackedRowsLearnDropoutIncluded) {
     std::vector<double> losses;
     for (int64_t i = 0; i < 3; ++i) {
       const auto rows = testing::random_rows(5, 100 * i, 37);
-      losses.push_back(step.run(i, deal_rows(is_packed ? rows : unpacked(rows), 0, 1, 3), 1e-3).loss);
+      losses.push_back(
+          step.run(i, deal_rows(is_packed ? rows : unpacked(rows), 0, 1, 3), 1e-3).loss);
     }
     return losses;
   };
@@ -140,7 +141,8 @@ TEST_F(TrainStepFacts, PackedRowsLearnWhatUnpackedRowsLearnDropoutIncluded) {
   for (size_t i = 0; i < packed.adapters().parameters().size(); ++i) {
     const Tensor difference = packed.adapters().parameters()[i].value.detach() -
                               single.adapters().parameters()[i].value.detach();
-    EXPECT_LE(difference.abs().max().item<double>(), 1e-4) << packed.adapters().parameters()[i].name;
+    EXPECT_LE(difference.abs().max().item<double>(), 1e-4)
+        << packed.adapters().parameters()[i].name;
   }
 }
 

@@ -1,6 +1,6 @@
-#include "data/strict_json.h"
+#include "io/strict_json.h"
 
-#include <set>
+#include <unordered_set>
 #include <vector>
 
 #include <fmt/format.h>
@@ -53,7 +53,7 @@ class Strictness {
     }
   }
 
-  std::vector<std::set<std::string>> seen_;
+  std::vector<std::unordered_set<std::string>> seen_;
 };
 
 // "syntax error while parsing value - invalid literal" out of the parser's message, which also
@@ -82,6 +82,19 @@ json parse_strict_json(std::string_view text) {
   } catch (const json::exception& error) {
     throw DataError(fmt::format("expected JSON, got: {}", reason_of(error)));
   }
+}
+
+json parse_json_object(std::string_view text, const std::string& origin) {
+  json document;
+  try {
+    document = parse_strict_json(text);
+  } catch (const DataError& error) {
+    throw DataError(fmt::format("{}: {}", origin, error.what()));
+  }
+  if (!document.is_object()) {
+    throw DataError(fmt::format("{}: is not a JSON object: damaged, or not such a file", origin));
+  }
+  return document;
 }
 
 std::string json_excerpt(std::string_view text) {
