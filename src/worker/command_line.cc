@@ -24,8 +24,10 @@ void add_model(CLI::App& command, ModelArguments& model) {
                   "A run folder, a checkpoint (step-N folder), or configuration files (.yaml): the "
                   "base model")
       ->required();
-  command.add_option("--set", model.overrides,
-                     "Change a field of the configuration: --set data.max_length=512 (repeatable)");
+  command
+      .add_option("--set", model.overrides,
+                  "Change a field of the configuration: --set data.max_length=512 (repeatable)")
+      ->allow_extra_args(false);
   command.add_flag("--base", model.use_base, "Leave the checkpoint's adapter out");
 }
 
@@ -40,8 +42,10 @@ void add_train(CLI::App& app, TrainArguments& train) {
       .add_option("config", train.config.files,
                   "Configuration files (.yaml); later ones override earlier ones")
       ->required();
-  command.add_option("--set", train.config.overrides,
-                     "Set a field: --set train.learning_rate=1e-4 (repeatable; wins over files)");
+  command
+      .add_option("--set", train.config.overrides,
+                  "Set a field: --set train.learning_rate=1e-4 (repeatable; wins over files)")
+      ->allow_extra_args(false);
   command.add_option("--resume", train.resume,
                      "auto (go on when there is a checkpoint), none, or the path of a checkpoint");
   command.add_flag("--dry-run", train.is_dry_run,
@@ -62,7 +66,8 @@ void add_eval(CLI::App& app, EvalArguments& eval) {
   CLI::App& command = *app.add_subcommand(
       "eval", "Held-out loss per task, and accuracy on multiple-choice questions");
   add_model(command, eval.model);
-  command.add_option("--data", eval.data, "Files in place of data.eval (repeatable)");
+  command.add_option("--data", eval.data, "A file in place of data.eval (repeatable)")
+      ->allow_extra_args(false);
   command.add_option("--max-samples-per-task", eval.max_samples_per_task,
                      "At most so many samples of each task (default: eval.max_samples_per_task; "
                      "0: all)");
@@ -75,7 +80,8 @@ void add_generate(CLI::App& app, GenerateArguments& generate) {
   CLI::App& command =
       *app.add_subcommand("generate", "Answer prompts; no task label is needed or taken");
   add_model(command, generate.model);
-  command.add_option("--prompt,-p", generate.prompts, "A prompt (repeatable)");
+  command.add_option("--prompt,-p", generate.prompts, "A prompt (repeatable)")
+      ->allow_extra_args(false);
   command.add_option("--prompts-file", generate.prompts_file,
                      "One prompt per line (default without --prompt: standard input)");
   command.add_flag("--raw", generate.is_raw, "Continue the text as it is, without chat template");

@@ -95,6 +95,7 @@ class AnswerPrinter {
 void generate_answers(const GenerateArguments& arguments, const ModelSession& session) {
   const std::vector<std::string> prompts = read_prompts(arguments);
   std::vector<std::vector<int32_t>> encoded;
+  encoded.reserve(prompts.size());
   for (const std::string& prompt : prompts) {
     encoded.push_back(encode_prompt(prompt, arguments, session));
   }

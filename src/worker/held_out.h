@@ -16,12 +16,18 @@ struct HeldOutOptions {
   int64_t max_new_tokens = 0;
 };
 
+// Its parts refer to each other: neither copied nor moved.
 class HeldOut {
  public:
   // Reads the sources (`data.eval`, or others in their place); each rank keeps its share. Rank 0
   // says what was left out. Collective. Throws: DataError, IoError.
   HeldOut(const DataConfig& config, const HeldOutOptions& options, const ModelSession& session,
           Communicator& world);
+  ~HeldOut() = default;
+  HeldOut(const HeldOut&) = delete;
+  HeldOut& operator=(const HeldOut&) = delete;
+  HeldOut(HeldOut&&) = delete;
+  HeldOut& operator=(HeldOut&&) = delete;
 
   // Collective.
   std::vector<TaskResult> evaluate(const Evaluator::OnProgress& on_progress = {}) const;

@@ -22,6 +22,8 @@ template <typename... Handlers>
 struct Overloaded : Handlers... {
   using Handlers::operator()...;
 };
+template <typename... Handlers>
+Overloaded(Handlers...) -> Overloaded<Handlers...>;
 
 ExitCode run_command(const CommandLine& line, Communicator& world) {
   return std::visit(

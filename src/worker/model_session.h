@@ -30,6 +30,11 @@ class ModelSession {
   // weights. Collective.
   // Throws: ConfigError, DataError, IoError.
   ModelSession(const RunConfig& config, Communicator& world);
+  ~ModelSession() = default;
+  ModelSession(const ModelSession&) = delete;
+  ModelSession& operator=(const ModelSession&) = delete;
+  ModelSession(ModelSession&&) = delete;
+  ModelSession& operator=(ModelSession&&) = delete;
 
   const Architecture& architecture() const { return parts_->architecture; }
   const Tokenizer& tokenizer() const { return *parts_->tokenizer; }

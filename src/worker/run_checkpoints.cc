@@ -124,7 +124,7 @@ void RunCheckpoints::resume(const std::filesystem::path& step_folder, Progress& 
 
 std::string RunCheckpoints::save_if_due(const StepEvents& events, const Progress& progress,
                                         const std::function<void()>& before_commit) {
-  const std::string reason = checkpoint_reason(config_, events);
+  std::string reason = checkpoint_reason(config_, events);
   if (reason.empty()) return {};
   together(parts_.world, [&] {
     if (parts_.world.rank() == 0) before_commit();

@@ -26,7 +26,7 @@ std::vector<std::string> router_names(const AdapterSet& adapters) {
 json expert_load(const Tensor& counts_RE) {
   json load = json::array();
   for (int64_t router = 0; router < counts_RE.size(0); ++router) {
-    const int64_t* counts = counts_RE[router].const_data_ptr<int64_t>();
+    const auto* counts = counts_RE[router].const_data_ptr<int64_t>();
     load.push_back(std::vector<int64_t>(counts, counts + counts_RE.size(1)));
   }
   return load;

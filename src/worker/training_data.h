@@ -11,6 +11,7 @@
 
 namespace molora {
 
+// Neither copied nor moved: the row sources made from it refer to it.
 class TrainingData {
  public:
   // Finds or builds the token cache in `cache_folder`: rank 0 first, then the others, which find
@@ -18,6 +19,11 @@ class TrainingData {
   // Collective. Throws: DataError, IoError.
   TrainingData(const RunConfig& config, const ChatTemplate& chat_template,
                const std::filesystem::path& cache_folder, Communicator& world);
+  ~TrainingData() = default;
+  TrainingData(const TrainingData&) = delete;
+  TrainingData& operator=(const TrainingData&) = delete;
+  TrainingData(TrainingData&&) = delete;
+  TrainingData& operator=(TrainingData&&) = delete;
 
   const TokenCache& cache() const { return *cache_; }
   // The rows of one epoch; a pure function of configuration and data.

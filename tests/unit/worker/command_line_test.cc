@@ -37,11 +37,15 @@ TEST(CommandLine, TheLastProgressStyleCounts) {
   EXPECT_EQ(std::get<TrainArguments>(parsed.command).progress, ProgressStyle::kBar);
 }
 
-TEST(CommandLine, FilesMayFollowOptionsThatTakeOneValue) {
-  const CommandLine parsed = line({"train", "--set", "seed=3", "a.yaml"});
+TEST(CommandLine, AnOptionTakesOneValueAndFilesMayFollow) {
+  const CommandLine parsed = line({"train", "--set", "seed=3", "a.yaml", "b.yaml"});
   const auto& train = std::get<TrainArguments>(parsed.command);
-  EXPECT_THAT(train.config.files, ElementsAre("a.yaml"));
+  EXPECT_THAT(train.config.files, ElementsAre("a.yaml", "b.yaml"));
   EXPECT_THAT(train.config.overrides, ElementsAre("seed=3"));
+  const auto generate =
+      std::get<GenerateArguments>(line({"generate", "-p", "one", "runs/x", "-p", "two"}).command);
+  EXPECT_THAT(generate.model.paths, ElementsAre("runs/x"));
+  EXPECT_THAT(generate.prompts, ElementsAre("one", "two"));
 }
 
 TEST(CommandLine, EvalAndGenerateTakeAModelAndTheirOptions) {
