@@ -42,11 +42,11 @@ void together(Communicator& world, const std::function<void()>& work) {
   const int speaker = failed.front();
   const auto code = static_cast<ExitCode>(std::stoi(codes[static_cast<size_t>(speaker)]));
   if (world.rank() != speaker) throw FailedTogether(code, "");
-  const bool is_everywhere = static_cast<int>(failed.size()) == world.size();
+  // The log line names the speaker; others are worth naming when they are some, not all.
+  const bool are_some = failed.size() > 1 && static_cast<int>(failed.size()) < world.size();
   throw FailedTogether(
-      code, is_everywhere ? mine.message
-                          : fmt::format("{} (on rank{} {})", mine.message,
-                                        failed.size() > 1 ? "s" : "", fmt::join(failed, ", ")));
+      code, are_some ? fmt::format("{} (on ranks {})", mine.message, fmt::join(failed, ", "))
+                     : mine.message);
 }
 
 std::string on_rank_zero(Communicator& world, const std::function<std::string()>& work) {

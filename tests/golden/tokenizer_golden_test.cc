@@ -77,7 +77,7 @@ std::string streamed(const Tokenizer& tokenizer, const std::vector<TokenId>& ids
 
 void expect_golden(const Tokenizer& tokenizer, const fs::path& folder) {
   const std::vector<GoldenText> texts = golden_texts(folder);
-  ASSERT_GE(texts.size(), 10u) << "hardly any golden texts in " << folder;
+  ASSERT_FALSE(texts.empty()) << "no golden texts in " << folder;
   for (const auto& [where, line] : texts) {
     const auto text = line.at("text").get<std::string>();
     const auto ids = line.at("ids").get<std::vector<TokenId>>();

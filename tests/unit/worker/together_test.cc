@@ -33,7 +33,7 @@ TEST(Together, AFailureOfOneRankStopsAllAndIsSaidOnce) {
                        [](int rank) {
                          if (rank == 1) throw IoError("disk gone");
                        }),
-              ElementsAre("74 ", "74 disk gone (on rank 1)", "74 "));
+              ElementsAre("74 ", "74 disk gone", "74 "));
 }
 
 TEST(Together, TheSameFailureEverywhereIsSaidOnceByRankZero) {
@@ -54,7 +54,7 @@ TEST(Together, AnUnknownExceptionIsAnInternalFault) {
                        [](int rank) {
                          if (rank == 0) throw std::runtime_error("odd");
                        }),
-              ElementsAre("70 odd (on rank 0)", "70 "));
+              ElementsAre("70 odd", "70 "));
 }
 
 TEST(Together, AWorldOfOneLetsTheErrorPass) {
