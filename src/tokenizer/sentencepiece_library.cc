@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <filesystem>
+
 #include <fmt/format.h>
 
 #include "base/error.h"
@@ -11,15 +13,21 @@ namespace molora {
 
 namespace {
 
+// Beside the folder of the program: <prefix>/bin/<program>, <prefix>/lib/<module>.
+std::string module_path() {
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe");
+  return (program.parent_path().parent_path() / "lib" / kSentencePieceModule).string();
+}
+
 // Never unloaded: the program ends with it.
 OpenSentencePiece* find_opener() {
-  void* module = ::dlopen(kSentencePieceModule, RTLD_NOW | RTLD_LOCAL);
+  void* module = ::dlopen(module_path().c_str(), RTLD_NOW | RTLD_LOCAL);
   void* symbol = module == nullptr ? nullptr : ::dlsym(module, kOpenSentencePieceName);
   if (symbol == nullptr) {
-    throw IoError(
-        fmt::format("{} cannot be loaded: {}. It belongs beside the program, in ../lib; "
-                    "build or install molora again",
-                    kSentencePieceModule, ::dlerror()));
+    throw IoError(fmt::format(
+        "the SentencePiece module cannot be loaded: {}. It belongs beside the program's "
+        "folder, in lib; build or install molora again",
+        ::dlerror()));
   }
   return reinterpret_cast<OpenSentencePiece*>(symbol);
 }

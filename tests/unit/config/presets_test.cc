@@ -49,7 +49,7 @@ TEST(Presets, MingMoeIsTheDefaultButForThePrecision) {
 }
 
 TEST(Presets, LoraHasNoExperts) {
-  const TargetsConfig& targets = load_preset("lora.yaml").adapter().targets();
+  const TargetsConfig targets = load_preset("lora.yaml").adapter().targets();
   EXPECT_EQ(targets.q_proj(), TargetsConfig::lora);
   EXPECT_EQ(targets.gate_proj(), TargetsConfig::lora);
   EXPECT_EQ(targets.up_proj(), TargetsConfig::lora);
