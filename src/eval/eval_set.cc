@@ -43,7 +43,6 @@ void EvalSetBuilder::add(const Conversation& conversation) {
 
   EvalItem item;
   item.task = task;
-  item.id = conversation.id.empty() ? conversation.origin : conversation.id;
   item.sample = template_.encode(conversation.turns);
   const auto limit = static_cast<size_t>(options_.max_length);
   if (item.sample.ids.size() > limit) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,8 +23,7 @@ struct EncodedQuestion {
 };
 
 struct EvalItem {
-  size_t task = 0;  // index into EvalSet::tasks
-  std::string id;
+  size_t task = 0;       // index into EvalSet::tasks
   EncodedSample sample;  // supervised: the answers and their end tokens
   std::optional<EncodedQuestion> question;
 };

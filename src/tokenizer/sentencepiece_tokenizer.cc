@@ -11,8 +11,10 @@
 #include "tokenizer/decoder.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/sentencepiece_library.h"
+#include "tokenizer/token_template.h"
 #include "tokenizer/utf8.h"
 #include "tokenizer/vocabulary.h"
+#include "tokenizer/vocabulary_tokenizer.h"
 
 namespace molora {
 
@@ -40,8 +42,7 @@ struct Parts {
   Vocabulary vocabulary;
   AddedTokens added;
   Decoder decoder;
-  std::vector<TokenId> before;
-  std::vector<TokenId> after;
+  TokenTemplate around;
 };
 
 void fill_vocabulary(const std::string& origin, Parts& parts, std::vector<AddedToken>& added) {
@@ -94,10 +95,10 @@ TokenId named_token(const std::optional<std::string>& name, int model_id, const 
 void read_frame(const ExtraTokens& extra, Parts& parts) {
   const int bos = parts.first->bos_id();
   if (extra.add_bos.value_or(bos >= 0)) {
-    parts.before.push_back(named_token(extra.bos, bos, "add_bos_token", extra, parts));
+    parts.around.before.push_back(named_token(extra.bos, bos, "add_bos_token", extra, parts));
   }
   if (extra.add_eos.value_or(false)) {
-    parts.after.push_back(
+    parts.around.after.push_back(
         named_token(extra.eos, parts.first->eos_id(), "add_eos_token", extra, parts));
   }
 }
@@ -108,55 +109,28 @@ bool has_dummy_prefix(const SentencePieceModel& model) {
   return !pieces.empty() && pieces.front().starts_with(kWordMark);
 }
 
-class SentencePieceTokenizer : public Tokenizer {
+class SentencePieceTokenizer : public VocabularyTokenizer<Parts> {
  public:
   SentencePieceTokenizer(Parts parts, std::string fingerprint)
-      : parts_(std::move(parts)), fingerprint_(std::move(fingerprint)) {}
+      : VocabularyTokenizer(std::move(parts), std::move(fingerprint)) {}
 
   std::vector<TokenId> encode(std::string_view text, SpecialTokens special) const override {
     std::string repaired;
     const std::string_view whole = repaired_utf8(text, repaired);
     std::vector<AddedTokens::Part> pieces;
-    parts_.added.split_raw(whole, special, pieces);
+    parts().added.split_raw(whole, special, pieces);
     std::vector<TokenId> ids;
     for (const AddedTokens::Part& piece : pieces) {
       if (piece.id >= 0) {
         ids.push_back(piece.id);
         continue;
       }
-      const bool begins = piece.text.data() == whole.data() || parts_.later == nullptr;
-      const std::vector<int> part = (begins ? *parts_.first : *parts_.later).encode(piece.text);
+      const bool begins = piece.text.data() == whole.data() || parts().later == nullptr;
+      const std::vector<int> part = (begins ? *parts().first : *parts().later).encode(piece.text);
       ids.insert(ids.end(), part.begin(), part.end());
     }
     return ids;
   }
-
-  std::vector<TokenId> encode_with_special(std::string_view text) const override {
-    std::vector<TokenId> ids = parts_.before;
-    const std::vector<TokenId> inner = encode(text, SpecialTokens::kParse);
-    ids.insert(ids.end(), inner.begin(), inner.end());
-    ids.insert(ids.end(), parts_.after.begin(), parts_.after.end());
-    return ids;
-  }
-
-  std::string decode(const std::vector<TokenId>& ids, const DecodeOptions& options) const override {
-    return parts_.decoder.decode(ids, parts_.vocabulary, options);
-  }
-
-  std::unique_ptr<StreamDecoder> stream_decoder(const DecodeOptions& options) const override {
-    return parts_.decoder.start(parts_.vocabulary, options);
-  }
-
-  std::optional<TokenId> token_id(std::string_view token) const override {
-    return parts_.vocabulary.find(token);
-  }
-  TokenId vocab_size() const override { return parts_.vocabulary.end_id(); }
-  bool is_special(TokenId id) const override { return parts_.vocabulary.is_special(id); }
-  std::string fingerprint() const override { return fingerprint_; }
-
- private:
-  Parts parts_;
-  std::string fingerprint_;
 };
 
 }  // namespace
@@ -179,7 +153,8 @@ std::unique_ptr<Tokenizer> parse_sentencepiece_model(std::string_view content,
   }
   Sha256 digest;
   digest.update(fmt::format("tokenizer.model\nlegacy {}\nbefore {}\nafter {}\n", int{extra.legacy},
-                            fmt::join(parts.before, " "), fmt::join(parts.after, " ")));
+                            fmt::join(parts.around.before, " "),
+                            fmt::join(parts.around.after, " ")));
   digest.update(describe(added));
   digest.update("\n");
   digest.update(content);
