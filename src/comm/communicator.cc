@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <numeric>
 #include <utility>
+
+#include <spdlog/spdlog.h>
 
 #include "base/check.h"
 
@@ -29,12 +32,18 @@ class SingleCommunicator final : public Communicator {
  private:
   void do_barrier() override { MOLORA_CHECK(false); }
   void do_broadcast(std::span<std::byte>, int) override { MOLORA_CHECK(false); }
-  void do_all_gather(std::span<const std::byte>, std::span<std::byte>) override {
-    MOLORA_CHECK(false);
-  }
-  void do_all_to_all(std::span<const std::byte>, std::span<const size_t>, std::span<std::byte>,
+  void do_all_gather(std::span<const std::byte>, std::span<std::byte>,
                      std::span<const size_t>) override {
     MOLORA_CHECK(false);
+  }
+  void do_start_all_to_all(std::span<const std::byte>, std::span<const size_t>,
+                           std::span<std::byte>, std::span<const size_t>) override {
+    MOLORA_CHECK(false);
+  }
+  void do_wait() override { MOLORA_CHECK(false); }
+  std::unique_ptr<Communicator> do_split(const std::string&, const std::vector<int>&) override {
+    MOLORA_CHECK(false);
+    return nullptr;
   }
 };
 
@@ -45,25 +54,39 @@ Communicator::Communicator(std::string name, int rank, int size)
   MOLORA_CHECK(size > 0 && rank >= 0 && rank < size, "rank {} of {}", rank, size);
 }
 
+void Communicator::enter(CollectiveKind kind, size_t bytes_sent) {
+  MOLORA_CHECK(!is_exchanging_, "{} on {} before the exchange #{} was waited for",
+               collective_name(kind), name_, record_.sequence());
+  record_.enter(kind, bytes_sent);
+}
+
 void Communicator::barrier() {
-  record_.enter(CollectiveKind::kBarrier, 0);
+  enter(CollectiveKind::kBarrier, 0);
   if (size_ > 1) do_barrier();
   record_.leave();
 }
 
 void Communicator::broadcast(std::span<std::byte> buffer, int root) {
   MOLORA_CHECK(root >= 0 && root < size_, "root {} of {}", root, size_);
-  record_.enter(CollectiveKind::kBroadcast,
-                rank_ == root ? buffer.size() * static_cast<size_t>(size_ - 1) : 0);
+  enter(CollectiveKind::kBroadcast,
+        rank_ == root ? buffer.size() * static_cast<size_t>(size_ - 1) : 0);
   if (size_ > 1) do_broadcast(buffer, root);
   record_.leave();
 }
 
 void Communicator::all_gather(std::span<const std::byte> send, std::span<std::byte> recv) {
   MOLORA_CHECK_EQ(recv.size(), send.size() * static_cast<size_t>(size_));
-  record_.enter(CollectiveKind::kAllGather, send.size() * static_cast<size_t>(size_ - 1));
+  all_gather(send, recv, std::vector<size_t>(static_cast<size_t>(size_), send.size()));
+}
+
+void Communicator::all_gather(std::span<const std::byte> send, std::span<std::byte> recv,
+                              std::span<const size_t> recv_bytes) {
+  MOLORA_CHECK_EQ(recv_bytes.size(), size_);
+  MOLORA_CHECK_EQ(total(recv_bytes), recv.size());
+  MOLORA_CHECK_EQ(recv_bytes[static_cast<size_t>(rank_)], send.size());
+  enter(CollectiveKind::kAllGather, send.size() * static_cast<size_t>(size_ - 1));
   if (size_ > 1) {
-    do_all_gather(send, recv);
+    do_all_gather(send, recv, recv_bytes);
   } else {
     copy_bytes(send, recv);
   }
@@ -72,19 +95,59 @@ void Communicator::all_gather(std::span<const std::byte> send, std::span<std::by
 
 void Communicator::all_to_all(std::span<const std::byte> send, std::span<const size_t> send_bytes,
                               std::span<std::byte> recv, std::span<const size_t> recv_bytes) {
+  start_all_to_all(send, send_bytes, recv, recv_bytes)->wait();
+}
+
+std::unique_ptr<PendingExchange> Communicator::start_all_to_all(
+    std::span<const std::byte> send, std::span<const size_t> send_bytes, std::span<std::byte> recv,
+    std::span<const size_t> recv_bytes) {
   MOLORA_CHECK_EQ(send_bytes.size(), size_);
   MOLORA_CHECK_EQ(recv_bytes.size(), size_);
   MOLORA_CHECK_EQ(total(send_bytes), send.size());
   MOLORA_CHECK_EQ(total(recv_bytes), recv.size());
   const auto self = static_cast<size_t>(rank_);
   MOLORA_CHECK_EQ(send_bytes[self], recv_bytes[self], "bytes that rank {} keeps", rank_);
-  record_.enter(CollectiveKind::kAllToAll, send.size() - send_bytes[self]);
+  enter(CollectiveKind::kAllToAll, send.size() - send_bytes[self]);
   if (size_ > 1) {
-    do_all_to_all(send, send_bytes, recv, recv_bytes);
+    do_start_all_to_all(send, send_bytes, recv, recv_bytes);
   } else {
     copy_bytes(send, recv);
   }
+  is_exchanging_ = true;
+  return std::make_unique<PendingExchange>(*this);
+}
+
+void Communicator::wait_for_exchange() {
+  MOLORA_CHECK(is_exchanging_, "no exchange on {} to wait for", name_);
+  is_exchanging_ = false;
+  if (size_ > 1) do_wait();
   record_.leave();
+}
+
+std::unique_ptr<Communicator> Communicator::split(const std::string& name, int group) {
+  std::vector<int> groups(static_cast<size_t>(size_));
+  all_gather(std::as_bytes(std::span(&group, 1)), std::as_writable_bytes(std::span(groups)));
+  std::vector<int> members;
+  for (int member = 0; member < size_; ++member) {
+    if (groups[static_cast<size_t>(member)] == group) members.push_back(member);
+  }
+  if (members.size() == 1) return make_single_communicator(name);
+  return do_split(name, members);
+}
+
+PendingExchange::~PendingExchange() {
+  if (communicator_ == nullptr) return;
+  try {
+    wait();
+  } catch (const std::exception& error) {
+    spdlog::error("an exchange that nobody waited for failed: {}", error.what());
+  }
+}
+
+void PendingExchange::wait() {
+  MOLORA_CHECK(communicator_ != nullptr, "an exchange was waited for twice");
+  Communicator* communicator = std::exchange(communicator_, nullptr);
+  communicator->wait_for_exchange();
 }
 
 std::unique_ptr<Communicator> make_single_communicator(const std::string& name) {

@@ -23,6 +23,8 @@
 
 namespace molora {
 
+class PendingExchange;
+
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -46,6 +48,10 @@ class Communicator {
   // Concatenates the members' `send`, in rank order, into `recv`.
   // REQUIRES: send.size() is the same everywhere, recv.size() == size() * send.size().
   void all_gather(std::span<const std::byte> send, std::span<std::byte> recv);
+  // The same with parts of different lengths. REQUIRES: recv_bytes has size() entries that add up
+  // to recv.size(), equal everywhere; send.size() == recv_bytes[rank()].
+  void all_gather(std::span<const std::byte> send, std::span<std::byte> recv,
+                  std::span<const size_t> recv_bytes);
 
   // Member i receives, in rank order, the i-th part of every member's `send`.
   // REQUIRES: send_bytes and recv_bytes have size() entries that add up to the buffers;
@@ -53,20 +59,60 @@ class Communicator {
   void all_to_all(std::span<const std::byte> send, std::span<const size_t> send_bytes,
                   std::span<std::byte> recv, std::span<const size_t> recv_bytes);
 
+  // The same without waiting: buffers belong to the exchange until wait() of the result returns.
+  // REQUIRES: nothing else is called on this communicator in between, and wait() is called on every
+  // member.
+  [[nodiscard]] std::unique_ptr<PendingExchange> start_all_to_all(
+      std::span<const std::byte> send, std::span<const size_t> send_bytes,
+      std::span<std::byte> recv, std::span<const size_t> recv_bytes);
+
+  // One communicator for each value of `group`, over the members that gave it, in their order here.
+  // Each member gets its own group's. Collective over all members.
+  [[nodiscard]] std::unique_ptr<Communicator> split(const std::string& name, int group);
+
  protected:
   Communicator(std::string name, int rank, int size);
 
  private:
+  friend class PendingExchange;
   virtual void do_barrier() = 0;
   virtual void do_broadcast(std::span<std::byte> buffer, int root) = 0;
-  virtual void do_all_gather(std::span<const std::byte> send, std::span<std::byte> recv) = 0;
-  virtual void do_all_to_all(std::span<const std::byte> send, std::span<const size_t> send_bytes,
-                             std::span<std::byte> recv, std::span<const size_t> recv_bytes) = 0;
+  virtual void do_all_gather(std::span<const std::byte> send, std::span<std::byte> recv,
+                             std::span<const size_t> recv_bytes) = 0;
+  virtual void do_start_all_to_all(std::span<const std::byte> send,
+                                   std::span<const size_t> send_bytes, std::span<std::byte> recv,
+                                   std::span<const size_t> recv_bytes) = 0;
+  virtual void do_wait() = 0;  // for the exchange that was started
+  // members: ranks here, ascending, this one among them; called by these alone.
+  virtual std::unique_ptr<Communicator> do_split(const std::string& name,
+                                                 const std::vector<int>& members) = 0;
+
+  void enter(CollectiveKind kind, size_t bytes_sent);
+  void wait_for_exchange();
 
   std::string name_;
   int rank_;
   int size_;
+  bool is_exchanging_ = false;
   FlightRecord record_;
+};
+
+// An all-to-all that was started and not yet waited for. Waits when destroyed (logging a failure),
+// because the buffers must outlive it.
+class PendingExchange {
+ public:
+  explicit PendingExchange(Communicator& communicator) : communicator_(&communicator) {}
+  ~PendingExchange();
+  PendingExchange(const PendingExchange&) = delete;
+  PendingExchange& operator=(const PendingExchange&) = delete;
+  PendingExchange(PendingExchange&&) = delete;
+  PendingExchange& operator=(PendingExchange&&) = delete;
+
+  // Returns when `recv` is filled and `send` may be reused. Once.
+  void wait();
+
+ private:
+  Communicator* communicator_;
 };
 
 // The world of a process that was not started under a launcher: one rank, no back end.

@@ -27,6 +27,7 @@ uint64_t FlightRecord::enter(CollectiveKind kind, uint64_t bytes_sent) {
   ++sequence_;
   ring_[(sequence_ - 1) % kCapacity] = {sequence_, kind, bytes_sent, Clock::now(), false, {}};
   bytes_[static_cast<size_t>(kind)] += bytes_sent;
+  ++calls_[static_cast<size_t>(kind)];
   return sequence_;
 }
 

@@ -12,6 +12,7 @@
 namespace molora {
 
 enum class CollectiveKind { kBarrier, kBroadcast, kAllGather, kAllToAll };
+constexpr size_t kNumCollectiveKinds = 4;
 
 const char* collective_name(CollectiveKind kind);
 
@@ -36,6 +37,7 @@ class FlightRecord {
 
   uint64_t sequence() const { return sequence_; }
   uint64_t bytes_sent(CollectiveKind kind) const { return bytes_.at(static_cast<size_t>(kind)); }
+  uint64_t calls(CollectiveKind kind) const { return calls_.at(static_cast<size_t>(kind)); }
   uint64_t total_bytes_sent() const;
   // Oldest first; at most kCapacity.
   std::vector<Entry> entries() const;
@@ -46,7 +48,8 @@ class FlightRecord {
 
  private:
   std::array<Entry, kCapacity> ring_;
-  std::array<uint64_t, 4> bytes_{};
+  std::array<uint64_t, kNumCollectiveKinds> bytes_{};
+  std::array<uint64_t, kNumCollectiveKinds> calls_{};
   uint64_t sequence_ = 0;
 };
 

@@ -27,13 +27,27 @@ std::string mpi_error_text(int code) {
   return {text.data(), static_cast<size_t>(length)};
 }
 
-// Owns a duplicated MPI communicator.
+// Owns an MPI communicator.
 class MpiHandle {
  public:
   explicit MpiHandle(MPI_Comm parent) {
     if (const int code = MPI_Comm_dup(parent, &value_); code != MPI_SUCCESS) {
       throw CommError("MPI_Comm_dup: " + mpi_error_text(code));
     }
+    MPI_Comm_set_errhandler(value_, MPI_ERRORS_RETURN);
+  }
+  // Over these ranks of `parent`; only they call it.
+  MpiHandle(MPI_Comm parent, const std::vector<int>& members) {
+    MPI_Group all = MPI_GROUP_NULL;
+    MPI_Group some = MPI_GROUP_NULL;
+    int code = MPI_Comm_group(parent, &all);
+    if (code == MPI_SUCCESS) {
+      code = MPI_Group_incl(all, static_cast<int>(members.size()), members.data(), &some);
+    }
+    if (code == MPI_SUCCESS) code = MPI_Comm_create_group(parent, some, kTag, &value_);
+    if (some != MPI_GROUP_NULL) MPI_Group_free(&some);
+    if (all != MPI_GROUP_NULL) MPI_Group_free(&all);
+    if (code != MPI_SUCCESS) throw CommError("MPI_Comm_create_group: " + mpi_error_text(code));
     MPI_Comm_set_errhandler(value_, MPI_ERRORS_RETURN);
   }
   ~MpiHandle() { MPI_Comm_free(&value_); }
@@ -75,31 +89,37 @@ class MpiCommunicator final : public Communicator {
     }
   }
 
-  void do_all_gather(std::span<const std::byte> send, std::span<std::byte> recv) override {
-    std::vector<MPI_Request> requests;
+  void do_all_gather(std::span<const std::byte> send, std::span<std::byte> recv,
+                     std::span<const size_t> recv_bytes) override {
     for (int peer = 0; peer < size(); ++peer) {
-      const auto part = recv.subspan(static_cast<size_t>(peer) * send.size(), send.size());
-      exchange(peer, send, part, requests);
+      const size_t in = recv_bytes[static_cast<size_t>(peer)];
+      exchange(peer, send, recv.first(in));
+      recv = recv.subspan(in);
     }
-    wait(requests, "all_gather");
+    wait("all_gather");
   }
 
-  void do_all_to_all(std::span<const std::byte> send, std::span<const size_t> send_bytes,
-                     std::span<std::byte> recv, std::span<const size_t> recv_bytes) override {
-    std::vector<MPI_Request> requests;
+  void do_start_all_to_all(std::span<const std::byte> send, std::span<const size_t> send_bytes,
+                           std::span<std::byte> recv, std::span<const size_t> recv_bytes) override {
     for (int peer = 0; peer < size(); ++peer) {
       const size_t out = send_bytes[static_cast<size_t>(peer)];
       const size_t in = recv_bytes[static_cast<size_t>(peer)];
-      exchange(peer, send.first(out), recv.first(in), requests);
+      exchange(peer, send.first(out), recv.first(in));
       send = send.subspan(out);
       recv = recv.subspan(in);
     }
-    wait(requests, "all_to_all");
+  }
+
+  void do_wait() override { wait("all_to_all"); }
+
+  std::unique_ptr<Communicator> do_split(const std::string& name,
+                                         const std::vector<int>& members) override {
+    return std::make_unique<MpiCommunicator>(
+        name, std::make_unique<MpiHandle>(handle_->value(), members));
   }
 
   // Starts sending `out` to `peer` and receiving `in` from it; empty parts are not sent at all.
-  void exchange(int peer, std::span<const std::byte> out, std::span<std::byte> in,
-                std::vector<MPI_Request>& requests) {
+  void exchange(int peer, std::span<const std::byte> out, std::span<std::byte> in) {
     if (peer == rank()) {
       if (!in.empty()) std::memcpy(in.data(), out.data(), in.size());
       return;
@@ -107,22 +127,24 @@ class MpiCommunicator final : public Communicator {
     while (!in.empty()) {
       const size_t bytes = std::min(in.size(), kMaxMessage);
       check(MPI_Irecv(in.data(), static_cast<int>(bytes), MPI_BYTE, peer, kTag, handle_->value(),
-                      &requests.emplace_back()),
+                      &requests_.emplace_back()),
             "receive");
       in = in.subspan(bytes);
     }
     while (!out.empty()) {
       const size_t bytes = std::min(out.size(), kMaxMessage);
       check(MPI_Isend(out.data(), static_cast<int>(bytes), MPI_BYTE, peer, kTag, handle_->value(),
-                      &requests.emplace_back()),
+                      &requests_.emplace_back()),
             "send");
       out = out.subspan(bytes);
     }
   }
 
-  void wait(std::vector<MPI_Request>& requests, const char* operation) {
-    check(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE),
-          operation);
+  void wait(const char* operation) {
+    const int code =
+        MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE);
+    requests_.clear();
+    check(code, operation);
   }
 
   void check(int code, const char* operation) const {
@@ -134,6 +156,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   std::unique_ptr<MpiHandle> handle_;
+  std::vector<MPI_Request> requests_;  // of the collective that is under way
 };
 
 }  // namespace

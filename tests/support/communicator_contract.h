@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "comm/communicator.h"
 #include "comm/fixed_order_sum.h"
 
@@ -52,6 +53,54 @@ inline void check_all_to_all(Communicator& comm) {
   comm.all_to_all(std::as_bytes(std::span(send)), send_bytes,
                   std::as_writable_bytes(std::span(recv)), recv_bytes);
   EXPECT_EQ(recv, expected);
+}
+
+// Rank r gives 2 r bytes of value r; rank 0 gives nothing.
+inline void check_uneven_all_gather(Communicator& comm) {
+  std::vector<size_t> bytes;
+  std::vector<uint8_t> expected;
+  for (int peer = 0; peer < comm.size(); ++peer) {
+    bytes.push_back(2 * static_cast<size_t>(peer));
+    expected.insert(expected.end(), bytes.back(), static_cast<uint8_t>(peer));
+  }
+  const std::vector<uint8_t> mine(bytes[static_cast<size_t>(comm.rank())],
+                                  static_cast<uint8_t>(comm.rank()));
+  std::vector<uint8_t> all(expected.size());
+  comm.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)), bytes);
+  EXPECT_EQ(all, expected);
+}
+
+// An exchange may be under way while another communicator works, in the same order everywhere.
+inline void check_started_exchange(Communicator& comm) {
+  const auto other = comm.split("other", 0);
+  const auto size = static_cast<size_t>(comm.size());
+  const std::vector<size_t> ones(size, 1);
+  const std::vector<uint8_t> send(size, static_cast<uint8_t>(comm.rank()));
+  std::vector<uint8_t> recv(size);
+  const auto pending = comm.start_all_to_all(std::as_bytes(std::span(send)), ones,
+                                             std::as_writable_bytes(std::span(recv)), ones);
+  other->barrier();
+  EXPECT_THROW(comm.barrier(), InternalError);
+  pending->wait();
+  EXPECT_THROW(pending->wait(), InternalError);
+  for (size_t i = 0; i < size; ++i) EXPECT_EQ(recv[i], i);
+}
+
+// Even and odd ranks apart: each group keeps the order and works by itself.
+inline void check_split(Communicator& comm) {
+  const auto half = comm.split("half", comm.rank() % 2);
+  EXPECT_EQ(half->rank(), comm.rank() / 2);
+  EXPECT_EQ(half->size(), (comm.size() + 1 - comm.rank() % 2) / 2);
+  EXPECT_EQ(half->name(), "half");
+  const int mine = comm.rank();
+  std::vector<int> members(static_cast<size_t>(half->size()));
+  for (int repeat = 0; repeat <= comm.rank() % 2; ++repeat) {
+    half->all_gather(std::as_bytes(std::span(&mine, 1)),
+                     std::as_writable_bytes(std::span(members)));
+  }
+  for (size_t i = 0; i < members.size(); ++i) {
+    EXPECT_EQ(members[i], 2 * static_cast<int>(i) + comm.rank() % 2);
+  }
 }
 
 inline void check_empty_buffers(Communicator& comm) {
@@ -102,6 +151,9 @@ inline void check_communicator_contract(Communicator& comm) {
   check_broadcast(comm);
   check_all_gather(comm);
   check_all_to_all(comm);
+  check_uneven_all_gather(comm);
+  check_started_exchange(comm);
+  check_split(comm);
   check_empty_buffers(comm);
   check_fixed_order_sum(comm);
   check_texts(comm);

@@ -1,0 +1,119 @@
+#include "comm/mesh.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+
+namespace molora {
+
+MeshShape mesh_shape(int world, int tp, int ep, int kv_replicas) {
+  MOLORA_CHECK(world > 0 && tp > 0 && ep > 0 && kv_replicas > 0);
+  MOLORA_CHECK(world % tp == 0 && world % ep == 0, "{} ranks, tp {}, ep {}", world, tp, ep);
+  MOLORA_CHECK(tp % kv_replicas == 0, "tp {}, {} kv replicas", tp, kv_replicas);
+  return {.dp = world / tp, .tp = tp, .edp = world / ep, .ep = ep, .kv_replicas = kv_replicas};
+}
+
+std::string mesh_text(const MeshShape& shape) {
+  return fmt::format("dp{} x tp{}, edp{} x ep{}", shape.dp, shape.tp, shape.edp, shape.ep);
+}
+
+const char* axis_name(Axis axis) {
+  switch (axis) {
+    case Axis::kAll:
+      return "all";
+    case Axis::kTensor:
+      return "tp";
+    case Axis::kData:
+      return "dp";
+    case Axis::kExpert:
+      return "ep";
+    case Axis::kExpertData:
+      return "edp";
+    case Axis::kKvReplicas:
+      return "kv";
+  }
+  return "?";
+}
+
+int group_of(const MeshShape& shape, Axis axis, int world_rank) {
+  switch (axis) {
+    case Axis::kAll:
+      return 0;
+    case Axis::kTensor:
+      return world_rank / shape.tp;
+    case Axis::kData:
+      return world_rank % shape.tp;
+    case Axis::kExpert:
+      return world_rank / shape.ep;
+    case Axis::kExpertData:
+      return world_rank % shape.ep;
+    case Axis::kKvReplicas:
+      return world_rank % shape.tp / shape.kv_replicas;
+  }
+  return 0;
+}
+
+std::vector<std::vector<int>> axis_groups(const MeshShape& shape, Axis axis) {
+  std::map<int, std::vector<int>> groups;
+  for (int rank = 0; rank < shape.world(); ++rank) {
+    groups[group_of(shape, axis, rank)].push_back(rank);
+  }
+  std::vector<std::vector<int>> list;
+  for (auto& [number, members] : groups) list.push_back(std::move(members));
+  return list;
+}
+
+uint64_t Traffic::bytes(Axis axis) const {
+  const auto& kinds = counts.at(static_cast<size_t>(axis));
+  return std::accumulate(kinds.begin(), kinds.end(), uint64_t{0},
+                         [](uint64_t sum, const Count& count) { return sum + count.bytes; });
+}
+
+uint64_t Traffic::total_bytes() const {
+  uint64_t sum = 0;
+  for (const Axis axis : kAxes) sum += bytes(axis);
+  return sum;
+}
+
+Traffic operator-(const Traffic& later, const Traffic& earlier) {
+  Traffic difference = later;
+  for (size_t axis = 0; axis < kNumAxes; ++axis) {
+    for (size_t kind = 0; kind < kNumCollectiveKinds; ++kind) {
+      difference.counts[axis][kind].calls -= earlier.counts[axis][kind].calls;
+      difference.counts[axis][kind].bytes -= earlier.counts[axis][kind].bytes;
+    }
+  }
+  return difference;
+}
+
+Mesh::Mesh(Communicator& world, const MeshShape& shape) : shape_(shape) {
+  MOLORA_CHECK_EQ(world.size(), shape.world());
+  for (const Axis axis : kAxes) {
+    if (axis == Axis::kKvReplicas && shape.kv_replicas == 1) {
+      axes_[static_cast<size_t>(axis)] = axes_[static_cast<size_t>(Axis::kData)];
+      continue;
+    }
+    owned_.push_back(world.split(axis_name(axis), group_of(shape, axis, world.rank())));
+    axes_[static_cast<size_t>(axis)] = owned_.back().get();
+  }
+}
+
+Traffic Mesh::traffic() const {
+  Traffic traffic;
+  for (const Axis axis : kAxes) {
+    if (axis == Axis::kKvReplicas && shape_.kv_replicas == 1) continue;  // counted as dp
+    const FlightRecord& record = this->axis(axis).record();
+    for (size_t kind = 0; kind < kNumCollectiveKinds; ++kind) {
+      const auto as_kind = static_cast<CollectiveKind>(kind);
+      traffic.counts[static_cast<size_t>(axis)][kind] = {record.calls(as_kind),
+                                                         record.bytes_sent(as_kind)};
+    }
+  }
+  return traffic;
+}
+
+}  // namespace molora
