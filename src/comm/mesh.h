@@ -91,6 +91,9 @@ class Mesh {
   int dp_rank() const { return axis(Axis::kData).rank(); }
   int ep_rank() const { return axis(Axis::kExpert).rank(); }
 
+  // A world of one, which needs nobody.
+  static Mesh single();
+
   // Since the mesh was made.
   Traffic traffic() const;
 

@@ -1,11 +1,16 @@
 #include "model/decoder.h"
 
+#include <memory>
+
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include "base/check.h"
+#include "base/mutation.h"
 #include "model/attention.h"
 #include "model/recompute.h"
+#include "parallel/regions.h"
+#include "parallel/tensor_collectives.h"
 
 namespace molora {
 
@@ -32,8 +37,11 @@ Tensor maybe_recompute(const ForwardContext& context, const std::vector<Tensor>&
 }  // namespace
 
 CausalLM::CausalLM(const Architecture& architecture, const BaseWeights& weights,
-                   const AdapterSet& adapters)
-    : architecture_(architecture), adapters_(adapters) {
+                   const AdapterSet& adapters, const ParallelLayout& layout)
+    : architecture_(architecture),
+      adapters_(adapters),
+      layout_(layout),
+      vocabulary_(balanced_slice(architecture.vocab_size, layout.tp().size(), layout.tp().rank())) {
   for (int64_t i = 0; i < architecture_.num_layers; ++i) {
     const std::string prefix = fmt::format("model.layers.{}.", i);
     Layer layer;
@@ -48,30 +56,31 @@ CausalLM::CausalLM(const Architecture& architecture, const BaseWeights& weights,
     }
     layers_.push_back(layer);
   }
-  embedding_VD_ = weights.get("model.embed_tokens.weight");
+  embedding_vD_ = weights.get("model.embed_tokens.weight");
+  MOLORA_CHECK_EQ(embedding_vD_.size(0), vocabulary_.length, "vocabulary rows of this rank");
   final_norm_D_ = weights.get("model.norm.weight");
-  head_weight_VD_ = architecture_.has_tied_head ? embedding_VD_ : weights.get("lm_head.weight");
-  rotary_frequencies_ = rotary_frequencies(architecture_, embedding_VD_.scalar_type());
+  head_weight_vD_ = architecture_.has_tied_head ? embedding_vD_ : weights.get("lm_head.weight");
+  rotary_frequencies_ = rotary_frequencies(architecture_, embedding_vD_.scalar_type());
 }
 
 Tensor CausalLM::hidden_states(const ForwardContext& context) const {
-  const TokenBatch& batch = context.batch;
   const auto observe = [&](int64_t k, const Tensor& x) {
     if (context.on_hidden) context.on_hidden(k, x);
   };
-  Tensor x_TD = embedding_VD_.index_select(0, batch.ids_T);
-  const RotaryTables rotary =
-      rotary_tables(rotary_frequencies_, batch.positions_T, x_TD.scalar_type());
+  const auto pass = std::make_shared<const Pass>(
+      Pass{ForwardPass(layout_, context),
+           rotary_tables(rotary_frequencies_, context.batch.positions_T, compute_type())});
+  Tensor x_TD = embed(pass->at);
   for (int64_t i = 0; i < architecture_.num_layers; ++i) {
     observe(i, x_TD);
     if (context.recompute == TrainConfig::full && at::GradMode::is_enabled()) {
       // The context lives until the backward pass of this batch is over (the trainer holds it).
-      const auto run = [this, i, rotary, &context](const std::vector<Tensor>& inputs) {
-        return layer_forward(i, inputs[0], rotary, context);
+      const auto run = [this, i, pass](const std::vector<Tensor>& inputs) {
+        return layer_forward(i, inputs[0], *pass);
       };
       x_TD = recompute_in_backward(run, {x_TD});
     } else {
-      x_TD = layer_forward(i, x_TD, rotary, context);
+      x_TD = layer_forward(i, x_TD, *pass);
     }
   }
   x_TD = norm(x_TD, final_norm_D_, context);
@@ -79,37 +88,79 @@ Tensor CausalLM::hidden_states(const ForwardContext& context) const {
   return x_TD;
 }
 
-Tensor CausalLM::logits(const Tensor& hidden_ND) const {
-  const Tensor logits_NV = at::linear(hidden_ND, head_weight_VD_);
-  return logits_NV.scalar_type() == at::kDouble ? logits_NV : logits_NV.to(at::kFloat);
+// Every token's row comes from the one rank that has it; the others add exact zeros.
+Tensor CausalLM::embed(const ForwardPass& pass) const {
+  const Tensor& ids_T = pass.context().batch.ids_T;
+  if (pass.tp().size() == 1) return embedding_vD_.index_select(0, ids_T);
+  const Tensor is_here_T = (ids_T >= vocabulary_.begin).logical_and(ids_T < vocabulary_.end());
+  const Tensor row_T = at::where(is_here_T, ids_T - vocabulary_.begin, 0);
+  const Tensor partial_TD =
+      embedding_vD_.index_select(0, row_T).masked_fill(is_here_T.logical_not().unsqueeze(1), 0.0);
+  if (MOLORA_MUTANT(kEmbeddingWithoutSum)) {
+    return pass.is_sequence_split()
+               ? partial_TD.slice(0, pass.own_tokens().begin, pass.own_tokens().end())
+               : partial_TD;
+  }
+  return pass.is_sequence_split() ? reduce_scatter_rows(pass.tp(), partial_TD, pass.token_rows())
+                                  : all_reduce_sum(pass.tp(), partial_TD);
 }
 
-Tensor CausalLM::layer_forward(int64_t index, const Tensor& x_TD, const RotaryTables& rotary,
-                               const ForwardContext& context) const {
-  const Layer& layer = layers_[static_cast<size_t>(index)];
-  const Tensor h_TD =
-      x_TD + attention(index, norm(x_TD, layer.input_norm_D, context), rotary, context);
-  return h_TD + mlp(index, norm(h_TD, layer.post_attention_norm_D, context), context);
+Tensor CausalLM::head_states(const Tensor& hidden, const Tensor& tokens_N,
+                             const ForwardContext& context) const {
+  const ForwardPass pass(layout_, context);
+  if (!pass.is_sequence_split()) return copy_to(pass.tp(), hidden.index_select(0, tokens_N));
+  // Each rank has the states of its own tokens; as tokens_N ascends, so do the ranks' parts of it.
+  std::vector<int64_t> rows;
+  Tensor own_n;
+  int64_t begin = 0;
+  for (int rank = 0; rank < pass.tp().size(); ++rank) {
+    const Slice tokens = balanced_slice(pass.num_tokens(), pass.tp().size(), rank);
+    const Tensor is_of_rank_N = (tokens_N >= tokens.begin).logical_and(tokens_N < tokens.end());
+    const auto count = is_of_rank_N.sum().item<int64_t>();
+    if (rank == pass.tp().rank()) {
+      own_n = tokens_N.slice(0, begin, begin + count) - tokens.begin;
+    }
+    begin += count;
+    rows.push_back(count);
+  }
+  return gather_rows(pass.tp(), hidden.index_select(0, own_n), rows);
 }
 
-Tensor CausalLM::attention(int64_t index, const Tensor& x_TD, const RotaryTables& rotary,
-                           const ForwardContext& context) const {
+Tensor CausalLM::own_logits(const Tensor& states_ND) const {
+  const Tensor logits_Nv = at::linear(states_ND, head_weight_vD_);
+  return logits_Nv.scalar_type() == at::kDouble ? logits_Nv : logits_Nv.to(at::kFloat);
+}
+
+Tensor CausalLM::logits(const Tensor& states_ND) const {
+  return all_gather_columns(layout_.tp(), own_logits(states_ND),
+                            balanced_lengths(architecture_.vocab_size, layout_.tp().size()));
+}
+
+Tensor CausalLM::layer_forward(int64_t index, const Tensor& x_TD, const Pass& pass) const {
   const Layer& layer = layers_[static_cast<size_t>(index)];
-  const int64_t head_dim = architecture_.head_dim;
-  const auto heads = [&](LinearKind kind, int64_t count) {
-    return linear(index, kind, x_TD, context).unflatten(1, {count, head_dim});
-  };
-  Tensor q_THA = heads(LinearKind::kQ, architecture_.num_heads);
-  Tensor k_THA = heads(LinearKind::kK, architecture_.num_kv_heads);
-  const Tensor v_THA = heads(LinearKind::kV, architecture_.num_kv_heads);
+  const ForwardContext& context = pass.at.context();
+  const Tensor h_TD = x_TD + attention(index, norm(x_TD, layer.input_norm_D, context), pass);
+  return h_TD + mlp(index, norm(h_TD, layer.post_attention_norm_D, context), pass);
+}
+
+Tensor CausalLM::attention(int64_t index, const Tensor& x_TD, const Pass& pass) const {
+  const Layer& layer = layers_[static_cast<size_t>(index)];
+  const ForwardContext& context = pass.at.context();
+  const SplitLinear qkv[] = {linear(index, LinearKind::kQ), linear(index, LinearKind::kK),
+                             linear(index, LinearKind::kV)};
+  const std::vector<Tensor> outputs = column_linears(x_TD, qkv, pass.at);
+  const auto heads = [&](const Tensor& x) { return x.unflatten(1, {-1, architecture_.head_dim}); };
+  Tensor q_THA = heads(outputs[0]);
+  Tensor k_THA = heads(outputs[1]);
+  const Tensor v_THA = heads(outputs[2]);
   if (layer.q_norm_A.defined()) {
     q_THA = norm(q_THA, layer.q_norm_A, context);
     k_THA = norm(k_THA, layer.k_norm_A, context);
   }
-  q_THA = apply_rotary(q_THA, rotary);
-  k_THA = apply_rotary(k_THA, rotary);
-  return linear(index, LinearKind::kO, attention_core(index, q_THA, k_THA, v_THA, context),
-                context);
+  q_THA = apply_rotary(q_THA, pass.rotary);
+  k_THA = apply_rotary(k_THA, pass.rotary);
+  return row_linear(attention_core(index, q_THA, k_THA, v_THA, context),
+                    linear(index, LinearKind::kO), pass.at);
 }
 
 Tensor CausalLM::attention_core(int64_t index, const Tensor& q_THA, const Tensor& k_THA,
@@ -125,19 +176,18 @@ Tensor CausalLM::attention_core(int64_t index, const Tensor& q_THA, const Tensor
                          });
 }
 
-Tensor CausalLM::mlp(int64_t index, const Tensor& x_TD, const ForwardContext& context) const {
-  const Tensor gate_TF = linear(index, LinearKind::kGate, x_TD, context);
-  const Tensor up_TF = linear(index, LinearKind::kUp, x_TD, context);
+Tensor CausalLM::mlp(int64_t index, const Tensor& x_TD, const Pass& pass) const {
+  const SplitLinear gate_up[] = {linear(index, LinearKind::kGate), linear(index, LinearKind::kUp)};
+  const std::vector<Tensor> outputs = column_linears(x_TD, gate_up, pass.at);
   const Tensor mixed_TF =
-      maybe_recompute(context, {gate_TF, up_TF},
+      maybe_recompute(pass.at.context(), outputs,
                       [](const std::vector<Tensor>& in) { return at::silu(in[0]) * in[1]; });
-  return linear(index, LinearKind::kDown, mixed_TF, context);
+  return row_linear(mixed_TF, linear(index, LinearKind::kDown), pass.at);
 }
 
-Tensor CausalLM::linear(int64_t index, LinearKind kind, const Tensor& x_TD,
-                        const ForwardContext& context) const {
-  const FrozenLinear& base = layers_[static_cast<size_t>(index)].linears[static_cast<size_t>(kind)];
-  return adapted_linear(x_TD, base, adapters_.find(index, kind), context);
+SplitLinear CausalLM::linear(int64_t index, LinearKind kind) const {
+  return {&layers_[static_cast<size_t>(index)].linears[static_cast<size_t>(kind)],
+          adapters_.find(index, kind)};
 }
 
 Tensor CausalLM::norm(const Tensor& x, const Tensor& weight, const ForwardContext& context) const {

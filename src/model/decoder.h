@@ -5,7 +5,15 @@
 //               x = h + down(silu(gate(m)) * up(m))  with m = norm(h)
 //   hidden = norm(x);  logits = head(hidden)
 //
-//   T tokens on this rank, D hidden, F MLP, V vocabulary, H heads, A head size
+// Over tp ranks: heads, MLP channels and vocabulary rows are shared out, norms are whole, and every
+// rank of the group is given the same batch. Collectives of a forward pass, all on tp, besides
+// those of the adapters (model/parallel_linear.h):
+//   embedding     sum of the rows that each rank has   (reduce-scatter with sequence parallelism)
+//   per layer     column_linears(q, k, v), row_linear(o), column_linears(gate, up),
+//   row_linear(down) head_states   border of the head: copy_to, or gather_rows of the selected
+//   states
+//
+//   T tokens of the batch, t of this rank, D hidden, F MLP, V vocabulary, H heads, A head size
 #pragma once
 
 #include <cstdint>
@@ -18,30 +26,47 @@
 #include "model/base_weights.h"
 #include "model/forward_context.h"
 #include "model/molora_linear.h"
+#include "model/parallel_layout.h"
+#include "model/parallel_linear.h"
 #include "model/rope.h"
 
 namespace molora {
 
 using at::Tensor;
 
-// Refers to the weights and adapters that it is given; both must outlive it.
+// Refers to layout, weights and adapters that it is given; all must outlive it.
 class CausalLM {
  public:
-  CausalLM(const Architecture& architecture, const BaseWeights& weights,
-           const AdapterSet& adapters);
+  // weights, adapters: this rank's slices.
+  CausalLM(const Architecture& architecture, const BaseWeights& weights, const AdapterSet& adapters,
+           const ParallelLayout& layout);
 
-  // The final normalised state of every token: [tokens, hidden]. Differentiable with respect to the
-  // adapters when gradients are recorded. A batch without tokens gives an empty, connected result.
+  // The final normalised state of every token: [tokens, hidden] on every rank, or this rank's
+  // tokens with sequence parallelism in training. Differentiable with respect to the adapters when
+  // gradients are recorded. A batch without tokens gives an empty, connected result. Collective
+  // over the tp group, and over the ranks that exchange tokens or experts with it.
   Tensor hidden_states(const ForwardContext& context) const;
 
-  // The output matrix, [vocabulary, hidden]: the embedding itself when the head is tied. Frozen.
-  const Tensor& head_weight_VD() const { return head_weight_VD_; }
+  // The states of these tokens of the batch as the head reads them, [selected, hidden] on every
+  // rank: inside the border of a column-parallel linear. tokens_N: int64, ascending.
+  Tensor head_states(const Tensor& hidden, const Tensor& tokens_N,
+                     const ForwardContext& context) const;
 
-  // Logits of these states in fp32 (fp64 when the model computes in fp64): [rows, vocabulary].
-  Tensor logits(const Tensor& hidden_ND) const;
+  // This rank's rows of the output matrix, [vocabulary held, hidden]: the embedding itself when the
+  // head is tied. Frozen.
+  const Tensor& head_weight_vD() const { return head_weight_vD_; }
+  // Which rows of the vocabulary those are.
+  const Slice& vocabulary() const { return vocabulary_; }
+
+  // Logits of these states over this rank's vocabulary, in fp32 (fp64 when the model computes in
+  // fp64): [rows, vocabulary held].
+  Tensor own_logits(const Tensor& states_ND) const;
+  // Over the whole vocabulary, on every rank: [rows, vocabulary]. One collective on tp.
+  Tensor logits(const Tensor& states_ND) const;
 
   const Architecture& architecture() const { return architecture_; }
-  at::ScalarType compute_type() const { return embedding_VD_.scalar_type(); }
+  const ParallelLayout& layout() const { return layout_; }
+  at::ScalarType compute_type() const { return embedding_vD_.scalar_type(); }
 
  private:
   struct Layer {
@@ -51,24 +76,29 @@ class CausalLM {
     Tensor k_norm_A;
     FrozenLinear linears[kLinearKinds.size()];
   };
+  // A forward pass with what all its layers need.
+  struct Pass {
+    ForwardPass at;
+    RotaryTables rotary;
+  };
 
-  Tensor layer_forward(int64_t index, const Tensor& x_TD, const RotaryTables& rotary,
-                       const ForwardContext& context) const;
-  Tensor attention(int64_t index, const Tensor& x_TD, const RotaryTables& rotary,
-                   const ForwardContext& context) const;
+  Tensor embed(const ForwardPass& pass) const;
+  Tensor layer_forward(int64_t index, const Tensor& x_TD, const Pass& pass) const;
+  Tensor attention(int64_t index, const Tensor& x_TD, const Pass& pass) const;
   Tensor attention_core(int64_t index, const Tensor& q_THA, const Tensor& k_THA,
                         const Tensor& v_THA, const ForwardContext& context) const;
-  Tensor mlp(int64_t index, const Tensor& x_TD, const ForwardContext& context) const;
-  Tensor linear(int64_t index, LinearKind kind, const Tensor& x_TD,
-                const ForwardContext& context) const;
+  Tensor mlp(int64_t index, const Tensor& x_TD, const Pass& pass) const;
+  SplitLinear linear(int64_t index, LinearKind kind) const;
   Tensor norm(const Tensor& x, const Tensor& weight, const ForwardContext& context) const;
 
   Architecture architecture_;
   const AdapterSet& adapters_;
+  const ParallelLayout& layout_;
   std::vector<Layer> layers_;
-  Tensor embedding_VD_;
+  Slice vocabulary_;
+  Tensor embedding_vD_;
   Tensor final_norm_D_;
-  Tensor head_weight_VD_;
+  Tensor head_weight_vD_;
   Tensor rotary_frequencies_;
 };
 

@@ -3,8 +3,9 @@
 // Computed in the bottleneck form: with A = [A_0; ..; A_{E-1}] and B = [B_0 .. B_{E-1}] and m(x)
 // holding s * w_e in the r slots of each chosen expert and 0 elsewhere,
 //   out = W x + b + B (m(x) * (A x)).
-// Nothing wider than E * r is computed per token besides the output itself. This form is the
-// definition that every other way to compute an adapter is tested against.
+// Nothing wider than E * r is computed per token besides the output itself. This form, on one rank
+// and of one linear, is the definition that every other way to compute an adapter is tested
+// against; model/parallel_linear.h spreads it over ranks.
 //
 //   T tokens on this rank, D input width, O output width, E experts, r LoRA rank
 #pragma once
@@ -18,7 +19,7 @@ namespace molora {
 using at::Tensor;
 
 struct FrozenLinear {
-  Tensor weight_OD;  // [out, in]
+  Tensor weight_OD;  // [out, in], or this rank's slice
   Tensor bias_O;     // [out], or undefined
 };
 

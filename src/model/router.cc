@@ -4,6 +4,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "base/check.h"
+#include "base/mutation.h"
+#include "parallel/regions.h"
 
 namespace molora {
 
@@ -76,6 +78,38 @@ void add_statistics(RouterStatistics& statistics, const LinearAdapter& adapter,
   if (router == 0) statistics.num_tokens += logits_TE.size(0);
 }
 
+Tensor with_auxiliary_gradient(const Tensor& logits_TE, const LinearAdapter& adapter,
+                               const RoutingContext& context) {
+  const bool is_active = context.auxiliary != nullptr && context.auxiliary->is_active();
+  if (!is_active || !logits_TE.requires_grad()) return logits_TE;
+  return AuxiliaryGradientHook::apply(logits_TE, adapter.router_index,
+                                      reinterpret_cast<int64_t>(context.auxiliary));
+}
+
+// The choice and its weights; a recorded choice is used again.
+Routing choose(const Tensor& logits_TE, const LinearAdapter& adapter,
+               const RoutingContext& context) {
+  const auto router = static_cast<size_t>(adapter.router_index);
+  Routing routing;
+  if (context.choices != nullptr && router < context.choices->chosen_TK.size()) {
+    routing.chosen_TK = context.choices->chosen_TK[router];
+  }
+  if (!routing.chosen_TK.defined()) {
+    routing.chosen_TK = top_k_stable(logits_TE.detach(), adapter.spec.experts_per_token);
+    if (context.choices != nullptr) {
+      auto& recorded = context.choices->chosen_TK;
+      if (recorded.size() <= router) recorded.resize(router + 1);
+      recorded[router] = routing.chosen_TK;
+    }
+    if (context.statistics != nullptr) {
+      add_statistics(*context.statistics, adapter, logits_TE, routing.chosen_TK);
+    }
+  }
+  MOLORA_CHECK_EQ(routing.chosen_TK.size(0), logits_TE.size(0), "tokens of the recorded routing");
+  routing.weights_TE = gate_weights(logits_TE, routing.chosen_TK, adapter.spec.gate);
+  return routing;
+}
+
 }  // namespace
 
 RouterStatistics empty_router_statistics(const AdapterSet& adapters) {
@@ -101,32 +135,31 @@ AuxiliaryLosses auxiliary_losses(const RouterStatistics& statistics, const Adapt
           (statistics.z_sum_R / tokens).mean().item<double>()};
 }
 
-Tensor route(const Tensor& x_TD, const LinearAdapter& adapter, const RoutingContext& context) {
+Tensor Routing::chosen_TE() const {
+  return at::zeros_like(weights_TE, at::kBool).scatter_(1, chosen_TK, true);
+}
+
+Routing route(const Tensor& x_TD, const LinearAdapter& adapter, const RoutingContext& context) {
   MOLORA_CHECK(adapter.spec.has_router());
   const at::ScalarType precision = adapter.router_weight.scalar_type();
-  Tensor logits_TE = at::linear(x_TD.to(precision), adapter.router_weight, adapter.router_bias);
-  if (context.auxiliary != nullptr && context.auxiliary->is_active() && logits_TE.requires_grad()) {
-    logits_TE = AuxiliaryGradientHook::apply(logits_TE, adapter.router_index,
-                                             reinterpret_cast<int64_t>(context.auxiliary));
-  }
-  const auto router = static_cast<size_t>(adapter.router_index);
-  Tensor chosen_TK;
-  if (context.choices != nullptr && router < context.choices->chosen_TK.size()) {
-    chosen_TK = context.choices->chosen_TK[router];
-  }
-  if (!chosen_TK.defined()) {
-    chosen_TK = top_k_stable(logits_TE.detach(), adapter.spec.experts_per_token);
-    if (context.choices != nullptr) {
-      if (context.choices->chosen_TK.size() <= router)
-        context.choices->chosen_TK.resize(router + 1);
-      context.choices->chosen_TK[router] = chosen_TK;
-    }
-    if (context.statistics != nullptr) {
-      add_statistics(*context.statistics, adapter, logits_TE, chosen_TK);
-    }
-  }
-  MOLORA_CHECK_EQ(chosen_TK.size(0), x_TD.size(0), "tokens of the recorded routing");
-  return gate_weights(logits_TE, chosen_TK, adapter.spec.gate);
+  const Tensor logits_TE =
+      at::linear(x_TD.to(precision), adapter.router_weight, adapter.router_bias);
+  return choose(with_auxiliary_gradient(logits_TE, adapter, context), adapter, context);
+}
+
+Routing route_split_columns(const Tensor& x_Td, const LinearAdapter& adapter,
+                            const RoutingContext& context, Communicator& tp) {
+  MOLORA_CHECK(adapter.spec.has_router());
+  const at::ScalarType precision = adapter.router_weight.scalar_type();
+  Tensor partial_TE = at::linear(x_Td.to(precision), adapter.router_weight);
+  // The bias is whole on every rank and enters once.
+  partial_TE = partial_TE + adapter.router_bias * (tp.rank() == 0 ? 1.0 : 0.0);
+  const Tensor logits_TE =
+      MOLORA_MUTANT(kRouterLogitsPartial) ? partial_TE : reduce_from(tp, partial_TE);
+  // Between the two sums the gradient is whole on every rank: here the auxiliary part joins.
+  const Tensor used_TE = with_auxiliary_gradient(logits_TE, adapter, context);
+  return choose(MOLORA_MUTANT(kRouterGradientPartial) ? used_TE : copy_to(tp, used_TE), adapter,
+                context);
 }
 
 }  // namespace molora

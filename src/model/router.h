@@ -16,6 +16,7 @@
 
 #include <ATen/ATen.h>
 
+#include "comm/communicator.h"
 #include "model/adapter.h"
 
 namespace molora {
@@ -69,8 +70,22 @@ struct RoutingContext {
   const AuxiliaryGradient* auxiliary = nullptr;
 };
 
-// x_TD: [tokens, in]. Returns the weights [tokens, experts] in the router's precision, 0 for
-// experts that were not chosen; differentiable with respect to x and the router.
-Tensor route(const Tensor& x_TD, const LinearAdapter& adapter, const RoutingContext& context);
+struct Routing {
+  Tensor weights_TE;  // in the router's precision, 0 for experts that were not chosen
+  Tensor chosen_TK;   // int64; every expert with the gate dense_softmax
+
+  // [tokens, experts] bool.
+  Tensor chosen_TE() const;
+};
+
+// x_TD: [tokens, in]. Differentiable with respect to x and the router.
+Routing route(const Tensor& x_TD, const LinearAdapter& adapter, const RoutingContext& context);
+
+// The same when each tp rank has a part of x's columns: [tokens, inputs held], and of the router's.
+// Two collectives: the sum of the logits, [tokens, experts] in the router's precision; in the
+// backward pass the sum of their gradients, because every rank uses the weights in its own part of
+// the work. All ranks come to the same choices.
+Routing route_split_columns(const Tensor& x_Td, const LinearAdapter& adapter,
+                            const RoutingContext& context, Communicator& tp);
 
 }  // namespace molora

@@ -20,17 +20,20 @@ uint32_t philox_word(uint64_t key, uint64_t index) {
       key, {static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), 0, 0})[index % 4];
 }
 
-// One row of the mask. A block of four words serves four neighbouring columns.
+// The channels [channels.begin, channels.end) of one token's mask. A block of four words serves
+// four neighbouring channels.
 template <typename Number>
-void fill_mask_row(Number* row, int64_t width, uint64_t sample, uint64_t position, uint64_t key,
-                   uint32_t drop_below, Number kept) {
-  for (int64_t column = 0; column < width; column += 4) {
+void fill_mask_row(Number* row, const DropoutChannels& channels, uint64_t sample, uint64_t position,
+                   uint64_t key, uint32_t drop_below, Number kept) {
+  for (int64_t block = channels.begin / 4; 4 * block < channels.end; ++block) {
     const PhiloxBlock words =
-        philox_4x32_10(key, {static_cast<uint32_t>(column / 4), static_cast<uint32_t>(position),
+        philox_4x32_10(key, {static_cast<uint32_t>(block), static_cast<uint32_t>(position),
                              static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32)});
-    const int64_t count = std::min<int64_t>(4, width - column);
-    for (int64_t i = 0; i < count; ++i) {
-      row[column + i] = words[static_cast<size_t>(i)] < drop_below ? Number{0} : kept;
+    const int64_t first = std::max(4 * block, channels.begin);
+    const int64_t last = std::min(4 * block + 4, channels.end);
+    for (int64_t channel = first; channel < last; ++channel) {
+      row[channel - channels.begin] =
+          words[static_cast<size_t>(channel % 4)] < drop_below ? Number{0} : kept;
     }
   }
 }
@@ -50,11 +53,13 @@ void fill_uniform(Tensor& tensor, double bound, uint64_t key, uint64_t first_ind
   });
 }
 
-Tensor dropout_mask(const Tensor& sample_T, const Tensor& position_T, int64_t width, double p,
-                    uint64_t key, at::ScalarType dtype) {
+Tensor dropout_mask(const Tensor& sample_T, const Tensor& position_T,
+                    const DropoutChannels& channels, const Dropout& dropout, at::ScalarType dtype) {
+  const double p = dropout.p;
   MOLORA_CHECK(p >= 0 && p < 1, "p {}", p);
   MOLORA_CHECK_EQ(sample_T.size(0), position_T.size(0));
   const int64_t num_tokens = sample_T.size(0);
+  const int64_t width = channels.end - channels.begin;
   Tensor mask = at::empty({num_tokens, width}, at::TensorOptions().dtype(dtype));
   const auto* sample = sample_T.const_data_ptr<int64_t>();
   const auto* position = position_T.const_data_ptr<int64_t>();
@@ -64,8 +69,8 @@ Tensor dropout_mask(const Tensor& sample_T, const Tensor& position_T, int64_t wi
     const auto kept = static_cast<scalar_t>(1.0 / (1.0 - p));
     at::parallel_for(0, num_tokens, 16, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
-        fill_mask_row(data + t * width, width, static_cast<uint64_t>(sample[t]),
-                      static_cast<uint64_t>(position[t]), key, drop_below, kept);
+        fill_mask_row(data + t * width, channels, static_cast<uint64_t>(sample[t]),
+                      static_cast<uint64_t>(position[t]), dropout.key, drop_below, kept);
       }
     });
   });

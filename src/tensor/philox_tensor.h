@@ -14,10 +14,22 @@ using at::Tensor;
 // tensor: contiguous, fp32 or fp64, CPU.
 void fill_uniform(Tensor& tensor, double bound, uint64_t key, uint64_t first_index);
 
-// Inverted dropout: element [t, c] is 0 with probability p, else 1 / (1 - p). It is a function of
-// (key, sample[t], position[t], c) alone: of the token's place in the data, not in the batch.
-// sample_T, position_T: [tokens] int64, CPU. Returns [tokens, width] of `dtype`.
-Tensor dropout_mask(const Tensor& sample_T, const Tensor& position_T, int64_t width, double p,
-                    uint64_t key, at::ScalarType dtype);
+// Which masks: with what probability a channel is dropped, and which stream of random numbers.
+struct Dropout {
+  double p = 0.0;
+  uint64_t key = 0;
+};
+// A range of the channels of a token; the others are elsewhere.
+struct DropoutChannels {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+// Inverted dropout: channel c of token t is 0 with probability p, else 1 / (1 - p). It is a
+// function of (key, sample[t], position[t], c) alone: of the token's place in the data, not in the
+// batch, and of the channel in the whole tensor, not in a slice of it. sample_T, position_T:
+// [tokens] int64, CPU, contiguous. Returns [tokens, channels] of `dtype`.
+Tensor dropout_mask(const Tensor& sample_T, const Tensor& position_T,
+                    const DropoutChannels& channels, const Dropout& dropout, at::ScalarType dtype);
 
 }  // namespace molora

@@ -1,6 +1,7 @@
 #include "train/adamw.h"
 
 #include <cmath>
+#include <utility>
 
 #include <ATen/core/grad_mode.h>
 
@@ -8,8 +9,8 @@
 
 namespace molora {
 
-AdamW::AdamW(const std::vector<Parameter>& parameters, const TrainConfig& config)
-    : parameters_(parameters),
+AdamW::AdamW(std::vector<Parameter> parameters, const TrainConfig& config)
+    : parameters_(std::move(parameters)),
       beta1_(config.adam_beta1()),
       beta2_(config.adam_beta2()),
       eps_(config.adam_eps()),

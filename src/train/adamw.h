@@ -14,11 +14,15 @@ namespace molora {
 
 using at::Tensor;
 
-// Refers to the parameters, which must outlive it. State: two moments per parameter, in the
-// parameter's own type, and the number of updates made.
+// State: two moments per parameter, in the parameter's own type, and the number of updates made.
+// With a sharded optimizer each rank has one for the parameters that it updates
+// (parallel/gradient_sync.h).
 class AdamW {
  public:
-  AdamW(const std::vector<Parameter>& parameters, const TrainConfig& config);
+  // Shares the parameters' storage.
+  AdamW(std::vector<Parameter> parameters, const TrainConfig& config);
+
+  const std::vector<Parameter>& parameters() const { return parameters_; }
 
   // One update with these gradients (one per parameter, same shape and type).
   void update(const std::vector<Tensor>& gradients, double learning_rate);
@@ -30,7 +34,7 @@ class AdamW {
   const std::vector<Tensor>& second_moments() const { return second_; }
 
  private:
-  const std::vector<Parameter>& parameters_;
+  std::vector<Parameter> parameters_;
   double beta1_;
   double beta2_;
   double eps_;

@@ -6,8 +6,8 @@
 #include <ATen/core/grad_mode.h>
 
 #include "base/check.h"
+#include "base/mutation.h"
 #include "comm/fixed_order_sum.h"
-#include "parallel/grad_sync.h"
 #include "tensor/tensor_bytes.h"
 #include "train/loss.h"
 #include "train/micro_batch.h"
@@ -65,7 +65,9 @@ void TrainStep::count_choices_ahead(int64_t step, const StepRows& rows) {
                choices_[static_cast<size_t>(m)], &statistics_);
   }
   Tensor counts_RE = statistics_.counts_RE.clone();
-  fixed_order_sum(parts_.communicator, elements<int64_t>(counts_RE));
+  if (!MOLORA_MUTANT(kStatisticsOfThisRank)) {
+    fixed_order_sum(mesh().axis(Axis::kAll), elements<int64_t>(counts_RE));
+  }
   const Tensor counts = counts_RE.to(at::kDouble);
   auxiliary_.share_RE = counts / counts.sum(1, /*keepdim=*/true);
 }
@@ -81,7 +83,6 @@ TrainStep::Totals TrainStep::accumulate_gradients(int64_t step, const StepRows& 
     totals.loss_sum += part.loss_sum;
     totals.supervised += part.supervised;
   }
-  collect_gradients();
   return totals;
 }
 
@@ -95,26 +96,29 @@ TrainStep::Totals TrainStep::micro_step(int64_t step, std::span<const TrainRow> 
       .seed = options_.seed,
       .step = static_cast<uint64_t>(step),
       .recompute = options_.train.activation_checkpointing()};
-  const Tensor hidden_TD = parts_.model.hidden_states(context);
-  const TokenLoss loss =
-      next_token_loss(parts_.model, hidden_TD.index_select(0, batch.predictors_N), batch.targets_N);
+  const Tensor hidden = parts_.model.hidden_states(context);
+  const Tensor states_ND = parts_.model.head_states(hidden, batch.predictors_N, context);
+  const TokenLoss loss = next_token_loss(parts_.model, states_ND, batch.targets_N);
   if (at::GradMode::is_enabled() && loss.sum.requires_grad()) loss.sum.backward();
+  // Every tp rank has the same loss; the first one's is counted.
+  if (mesh().tp_rank() != 0) return {};
   return {loss.sum.item<double>(), batch.targets_N.size(0)};
 }
 
 // A parameter that no token of this rank has used has no gradient yet; it counts as zero.
-void TrainStep::collect_gradients() {
-  gradients_.clear();
+std::vector<Tensor> TrainStep::local_gradients() const {
+  std::vector<Tensor> gradients;
   for (const Parameter& parameter : parts_.adapters.parameters()) {
     const Tensor& gradient = parameter.value.grad();
-    gradients_.push_back(gradient.defined() ? gradient.contiguous()
-                                            : at::zeros_like(parameter.value.detach()));
+    gradients.push_back(gradient.defined() ? gradient.contiguous()
+                                           : at::zeros_like(parameter.value.detach()));
   }
+  return gradients;
 }
 
 void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
   const at::NoGradGuard no_grad;
-  sum_gradients(parts_.communicator, gradients_);
+  gradients_ = parts_.sync.sum(local_gradients());
 
   std::vector<double> sums = {totals.loss_sum, static_cast<double>(totals.supervised),
                               stop == Stop::kRequested ? 1.0 : 0.0,
@@ -126,7 +130,7 @@ void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
     sums.insert(sums.end(), flat.const_data_ptr<double>(),
                 flat.const_data_ptr<double>() + flat.numel());
   }
-  fixed_order_sum(parts_.communicator, std::span(sums));
+  fixed_order_sum(mesh().axis(Axis::kAll), std::span(sums));
 
   result.supervised = std::llround(sums[1]);
   result.loss = sums[0] / sums[1];
@@ -149,13 +153,17 @@ void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
   result.expert_counts_RE = all.counts_RE;
 }
 
-// Every rank holds the same sums, so every rank comes to the same decision without asking.
+// Every rank knows the same norms, so every rank comes to the same decision without asking.
 void TrainStep::clip_and_update(StepResult& result) {
   const at::NoGradGuard no_grad;
+  for (Tensor& gradient : gradients_) gradient.div_(static_cast<double>(result.supervised));
   double square_sum = 0.0;
-  for (const Tensor& gradient : gradients_) {
-    gradient.div_(static_cast<double>(result.supervised));
-    square_sum += gradient.to(at::kDouble).square().sum().item<double>();
+  const std::vector<double> squares = parts_.sync.square_norms(gradients_);
+  for (size_t i = 0; i < squares.size(); ++i) {
+    square_sum += squares[i];
+    if (!std::isfinite(squares[i]) && result.nonfinite_parameter.empty()) {
+      result.nonfinite_parameter = parts_.adapters.parameters()[i].name;
+    }
   }
   result.grad_norm = std::sqrt(square_sum);
   result.is_skipped = !std::isfinite(result.grad_norm) || !std::isfinite(result.loss);
@@ -169,6 +177,7 @@ void TrainStep::clip_and_update(StepResult& result) {
     for (Tensor& gradient : clipped) gradient = gradient * factor;
   }
   parts_.optimizer.update(clipped, result.learning_rate);
+  parts_.sync.share_updates();
 }
 
 }  // namespace molora

@@ -8,20 +8,25 @@
 //
 //   gradient = (sum over ranks, micro-steps, tokens of d nll / d theta) / supervised tokens
 //
-// Collectives of one step, all on the data-parallel communicator, in this order on every rank:
-//   1. only with a balance loss: sum of the experts' token counts        routers * experts int64
-//   2. sum of the gradients                                              trained elements
-//   3. sum of the step's statistics                                      4 + routers * experts fp64
+// Collectives of one step besides those of the forward and backward passes (model/decoder.h), in
+// this order on every rank:
+//   1. only with a balance loss: sum of the experts' token counts   all   routers * experts int64
+//   2. gradients to their owners                                    by sync group (gradient_sync.h)
+//   3. sum of the step's statistics                                 all   4 + 2 routers * experts
+//   ..
+//   4. sum of the squared norms                                     all   one fp64 per parameter
+//   5. updated values to everybody                                  by sync group
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include <ATen/ATen.h>
 
-#include "comm/communicator.h"
 #include "model/decoder.h"
+#include "parallel/gradient_sync.h"
 #include "run_config.pb.h"
 #include "train/adamw.h"
 #include "train/step_rows.h"
@@ -41,19 +46,20 @@ struct StepResult {
   int64_t tokens = 0;
   int64_t supervised = 0;
   int64_t samples = 0;
-  bool is_skipped = false;         // loss or gradient was not finite: nothing was updated
-  bool is_stop_requested = false;  // some rank was asked to stop
-  Tensor expert_counts_RE;         // [routers, experts] int64: choices per expert
+  bool is_skipped = false;          // loss or gradient was not finite: nothing was updated
+  bool is_stop_requested = false;   // some rank was asked to stop
+  Tensor expert_counts_RE;          // [routers, experts] int64: choices per expert
+  std::string nonfinite_parameter;  // the first whose gradient is not finite; empty: none
 };
 
 class TrainStep {
  public:
-  // All arguments are referred to and must outlive this object. `communicator`: the ranks that work
-  // on different rows of the same step.
+  // All arguments are referred to and must outlive this object. `optimizer`: over the parameters
+  // that `sync` says this rank updates.
   struct Parts {
     const CausalLM& model;
     AdapterSet& adapters;
-    Communicator& communicator;
+    const GradientSync& sync;
     AdamW& optimizer;
   };
   struct Options {
@@ -68,7 +74,8 @@ class TrainStep {
   enum class Stop { kNo, kRequested };
   StepResult run(int64_t step, const StepRows& rows, double learning_rate, Stop stop = Stop::kNo);
 
-  // The gradients of the latest run, summed and divided, before clipping; for tests.
+  // The gradients of the latest run, summed and divided, before clipping: of the optimizer's
+  // parameters, in its order; for tests.
   const std::vector<Tensor>& gradients() const { return gradients_; }
   // The choices of each micro-step of the latest run; for tests.
   const std::vector<RoutingChoices>& choices() const { return choices_; }
@@ -82,7 +89,8 @@ class TrainStep {
   Totals micro_step(int64_t step, std::span<const TrainRow> rows, RoutingChoices& choices,
                     RouterStatistics* statistics);
   void count_choices_ahead(int64_t step, const StepRows& rows);
-  void collect_gradients();
+  std::vector<Tensor> local_gradients() const;
+  const Mesh& mesh() const { return parts_.model.layout().mesh; }
   void reduce(const Totals& totals, Stop stop, StepResult& result);
   void clip_and_update(StepResult& result);
 

@@ -56,9 +56,8 @@ void Trainer::evaluate_before(Progress& progress) {
 StepResult Trainer::one_step(Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
   RowPosition position{progress.epoch(), progress.next_row()};
-  const StepRows rows =
-      deal_rows(parts_.feeder.take(position, options_.end), parts_.communicator.rank(),
-                parts_.communicator.size(), options_.train.micro_batch_size());
+  const StepRows rows = deal_rows(parts_.feeder.take(position, options_.end), parts_.mesh.dp_rank(),
+                                  parts_.mesh.shape().dp, options_.train.micro_batch_size());
   const double rate = learning_rate(options_.train, progress.step(), options_.num_steps);
   StepResult result = parts_.step.run(
       progress.step(), rows, rate,
@@ -80,9 +79,13 @@ StepResult Trainer::one_step(Progress& progress) {
 }
 
 void Trainer::count_skips(const StepResult& result, Progress& progress) {
+  const std::string where =
+      result.nonfinite_parameter.empty()
+          ? "every gradient is finite"
+          : "the first gradient that is not finite is that of " + result.nonfinite_parameter;
   const std::string what = fmt::format("step {}: loss {}, gradient norm {}; {}", progress.step(),
-                                       result.loss, result.grad_norm, first_nonfinite());
-  if (parts_.communicator.rank() == 0) {
+                                       result.loss, result.grad_norm, where);
+  if (parts_.mesh.world_rank() == 0) {
     spdlog::warn("{}. All ranks skipped this step ({} in a row, {} in all)", what,
                  progress.skipped_in_a_row(), progress.skipped_steps());
   }
@@ -92,19 +95,6 @@ void Trainer::count_skips(const StepResult& result, Progress& progress) {
       "train.learning_rate, set train.clip_norm, or compute in fp32 (model.precision); the last "
       "checkpoint is untouched",
       progress.skipped_in_a_row(), what));
-}
-
-std::string Trainer::first_nonfinite() const {
-  const auto& gradients = parts_.step.gradients();
-  const auto& parameters = parts_.adapters.parameters();
-  for (size_t i = 0; i < gradients.size(); ++i) {
-    const auto bad = at::isfinite(gradients[i]).logical_not().sum().item<int64_t>();
-    if (bad > 0) {
-      return fmt::format("the first gradient that is not finite is that of {} ({} of {} values)",
-                         parameters[i].name, bad, gradients[i].numel());
-    }
-  }
-  return "every gradient is finite";
 }
 
 bool Trainer::evaluation_is_due(int64_t steps_done) const {

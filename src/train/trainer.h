@@ -48,9 +48,8 @@ class Trainer {
   struct Parts {
     TrainStep& step;
     RowFeeder& feeder;
-    Communicator& communicator;
+    const Mesh& mesh;
     AdamW& optimizer;
-    const AdapterSet& adapters;
   };
   Trainer(const Parts& parts, Options options, TrainerHooks hooks);
 
@@ -67,7 +66,6 @@ class Trainer {
   void evaluate_before(Progress& progress);
   StepResult one_step(Progress& progress);
   void count_skips(const StepResult& result, Progress& progress);
-  std::string first_nonfinite() const;
   bool evaluation_is_due(int64_t steps_done) const;
   bool evaluate_after(Progress& progress);
 

@@ -17,7 +17,7 @@ MAY_INCLUDE = {
     "report": ["io", "base"],
     "comm": ["base"],
     "tensor": ["io", "base"],
-    "parallel": ["comm", "tensor", "base"],
+    "parallel": ["comm", "tensor", "io", "base"],
     "model": ["parallel", "comm", "tensor", "io", "config", "base"],
     "train": ["model", "data", "parallel", "comm", "tensor", "config", "base"],
     "coord": ["config", "base"],

@@ -1,0 +1,103 @@
+#include "model/rank_experts.h"
+
+#include <vector>
+
+#include "base/mutation.h"
+#include "model/bottleneck.h"
+#include "model/replicated_tokens.h"
+#include "model/router.h"
+#include "parallel/regions.h"
+
+namespace molora {
+
+namespace {
+
+// The chosen (token, expert) pairs in the order in which their rows travel: by owner, token,
+// expert.
+struct ChosenPairs {
+  Tensor all;                 // index of each pair in [tokens, E] flattened
+  Tensor own;                 // index of each pair of this rank in [tokens, E / tp] flattened
+  std::vector<int64_t> rows;  // pairs by owner
+};
+
+ChosenPairs chosen_pairs(const Routing& routing, Communicator& tp) {
+  const int64_t num_ranks = tp.size();
+  const Tensor chosen_PTe = routing.chosen_TE().unflatten(1, {num_ranks, -1}).transpose(0, 1);
+  const int64_t num_experts = routing.weights_TE.size(1);
+  const int64_t held = num_experts / num_ranks;
+  const Tensor pairs = chosen_PTe.nonzero();  // [pairs, 3]: owner, token, expert of the owner
+  const Tensor owner = pairs.select(1, 0);
+  const Tensor token = pairs.select(1, 1);
+  const Tensor expert = pairs.select(1, 2);
+  ChosenPairs result;
+  result.all = token * num_experts + owner * held + expert;
+  const Tensor counts = chosen_PTe.sum({1, 2}, /*keepdim=*/false, at::kLong);
+  int64_t begin = 0;
+  for (int64_t rank = 0; rank < num_ranks; ++rank) {
+    const int64_t count = counts[rank].item<int64_t>();
+    if (rank == tp.rank()) {
+      result.own = (token * held + expert).slice(0, begin, begin + count);
+    }
+    result.rows.push_back(count);
+    begin += count;
+  }
+  return result;
+}
+
+// [tokens, experts * r] -> the r values of these pairs, [pairs, r].
+Tensor take_pairs(const Tensor& values_TR, const Tensor& pairs, int64_t lora_rank) {
+  return values_TR.view({-1, lora_rank}).index_select(0, pairs);
+}
+
+// The reverse, 0 elsewhere.
+Tensor place_pairs(const Tensor& values, const Tensor& pairs, int64_t num_tokens,
+                   int64_t num_experts) {
+  const int64_t lora_rank = values.size(1);
+  return at::zeros({num_tokens * num_experts, lora_rank}, values.options())
+      .index_copy(0, pairs, values)
+      .view({num_tokens, num_experts * lora_rank});
+}
+
+Tensor weights_held(const Routing& routing, const LinearAdapter& adapter) {
+  const Slice& held = adapter.place.experts;
+  return routing.weights_TE.slice(1, held.begin, held.end());
+}
+
+}  // namespace
+
+Tensor rank_column_bottleneck(const Tensor& x_TD, const LinearAdapter& adapter,
+                              const ForwardPass& pass) {
+  const ForwardContext& context = pass.context();
+  const AdapterSpec& spec = adapter.spec;
+  const Routing routing = route(x_TD, adapter, counted_once(pass));
+  const Tensor u_TR = project_down(x_TD, adapter.lora_A, adapter, context, token_ids(context.batch),
+                                   adapter.place.inputs);
+  const Tensor h_TR = apply_gates(u_TR, weights_held(routing, adapter), spec);
+  const ChosenPairs pairs = chosen_pairs(routing, pass.tp());
+  Tensor rows = gather_rows(pass.tp(), take_pairs(h_TR, pairs.own, spec.lora_rank), pairs.rows);
+  if (MOLORA_MUTANT(kBottleneckOwnOnly)) {
+    const auto own = static_cast<size_t>(pass.tp().rank());
+    Tensor mask = at::zeros({rows.size(0), 1}, rows.options());
+    int64_t begin = 0;
+    for (size_t rank = 0; rank < own; ++rank) begin += pairs.rows[rank];
+    mask.slice(0, begin, begin + pairs.rows[own]).fill_(1);
+    rows = rows * mask;
+  }
+  return place_pairs(rows, pairs.all, x_TD.size(0), spec.num_experts);
+}
+
+Tensor rank_row_bottleneck(const Tensor& x_Td, const LinearAdapter& adapter,
+                           const ForwardPass& pass) {
+  const ForwardContext& context = pass.context();
+  const AdapterSpec& spec = adapter.spec;
+  const Routing routing = route_split_columns(x_Td, adapter, statistics_once(pass), pass.tp());
+  const Tensor partial_TR = project_down(x_Td, adapter.lora_A, adapter, context,
+                                         token_ids(context.batch), adapter.place.inputs);
+  const ChosenPairs pairs = chosen_pairs(routing, pass.tp());
+  const Tensor rows =
+      scatter_rows(pass.tp(), take_pairs(partial_TR, pairs.all, spec.lora_rank), pairs.rows);
+  const Tensor u_TR = place_pairs(rows, pairs.own, x_Td.size(0), adapter.place.experts.length);
+  return apply_gates(u_TR, weights_held(routing, adapter), spec);
+}
+
+}  // namespace molora

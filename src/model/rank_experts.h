@@ -1,0 +1,30 @@
+// `rank` exchange: experts live on their tp rank, and only bottleneck values move, r per token and
+// chosen expert.
+//
+//   column   the owner of A_e computes the gated h_e of all tokens that chose e; every rank needs
+//   it
+//            for its slice of the outputs
+//   row      every rank has a part of u_e from its columns; the owner of B_e adds the parts up
+//
+// Every tp rank sees the same tokens and comes to the same routing, so nobody has to say how many
+// rows it sends.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "model/adapter.h"
+#include "model/parallel_layout.h"
+
+namespace molora {
+
+using at::Tensor;
+
+// x_TD: all tokens, whole width. Returns h of all experts: [tokens, E * r].
+Tensor rank_column_bottleneck(const Tensor& x_TD, const LinearAdapter& adapter,
+                              const ForwardPass& pass);
+
+// x_Td: all tokens, this rank's columns. Returns h of the experts held here: [tokens, E / tp * r].
+Tensor rank_row_bottleneck(const Tensor& x_Td, const LinearAdapter& adapter,
+                           const ForwardPass& pass);
+
+}  // namespace molora

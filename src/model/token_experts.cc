@@ -1,0 +1,78 @@
+#include "model/token_experts.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "base/mutation.h"
+
+namespace molora {
+
+TokenExperts::TokenExperts(const Tensor& x_tD, std::vector<const LinearAdapter*> adapters,
+                           const ForwardPass& pass)
+    : adapters_(std::move(adapters)), pass_(pass) {
+  const int64_t num_ranks = pass.ep().size();
+  Tensor needed_tP = at::zeros({x_tD.size(0), num_ranks}, at::kBool);
+  for (const LinearAdapter* adapter : adapters_) {
+    routing_.push_back(route(x_tD, *adapter, pass.context().routing));
+    const Tensor by_rank_tPe =
+        routing_.back().chosen_TE().unflatten(1, {num_ranks, adapter->place.experts.length});
+    needed_tP = needed_tP.logical_or(by_rank_tPe.any(2));
+  }
+  exchange_ = plan_token_exchange(pass.ep(), needed_tP);
+  rows_ = start_dispatch(exchange_, x_tD);
+}
+
+// The weights of the experts held here for each received row: [R, linears * e].
+Tensor TokenExperts::exchange_gates() const {
+  const int64_t num_ranks = pass_.ep().size();
+  std::vector<Tensor> by_linear;
+  for (const Routing& routing : routing_) {
+    by_linear.push_back(routing.weights_TE.unflatten(1, {num_ranks, -1}));
+  }
+  const Tensor gates_tPe = at::cat(by_linear, 2);
+  const Tensor gates_Se = gates_tPe.flatten(0, 1).index_select(
+      0, exchange_.tokens_S * num_ranks + exchange_.destinations_S);
+  return exchange_rows(exchange_, gates_Se);
+}
+
+// Only dropout asks which tokens the rows are.
+TokenIds TokenExperts::exchange_ids() const {
+  const bool is_needed = std::any_of(adapters_.begin(), adapters_.end(), [&](const auto* adapter) {
+    return has_dropout(*adapter, pass_.context());
+  });
+  if (!is_needed) return {};
+  const TokenIds own = token_ids(pass_.context().batch, pass_.own_tokens());
+  const Tensor ids_S2 =
+      at::stack({own.samples_T, own.positions_T}, 1).index_select(0, exchange_.tokens_S);
+  const Tensor ids_R2 =
+      all_to_all_rows(*exchange_.ep, ids_S2, exchange_.send_rows, exchange_.recv_rows);
+  if (MOLORA_MUTANT(kDropoutMaskOfRow)) {
+    return {at::zeros({ids_R2.size(0)}, at::kLong), at::arange(ids_R2.size(0), at::kLong)};
+  }
+  return {ids_R2.select(1, 0).contiguous(), ids_R2.select(1, 1).contiguous()};
+}
+
+std::vector<Tensor> TokenExperts::results() {
+  rows_.wait();
+  const Tensor& x_RD = rows_.rows_RD;
+  const Tensor gates_Re = exchange_gates();
+  const TokenIds ids = exchange_ids();
+  std::vector<Tensor> by_linear;
+  std::vector<int64_t> widths;
+  int64_t gate = 0;
+  for (const LinearAdapter* adapter : adapters_) {
+    const int64_t num_held = adapter->place.experts.length;
+    const Tensor u_RR = project_down(x_RD, adapter->lora_A, *adapter, pass_.context(), ids,
+                                     {0, adapter->place.size.in});
+    const Tensor h_RR = apply_gates(u_RR, gates_Re.slice(1, gate, gate + num_held), adapter->spec);
+    by_linear.push_back(at::mm(h_RR, adapter->lora_B.flatten(0, 1).to(h_RR.scalar_type())));
+    widths.push_back(adapter->place.size.out);
+    gate += num_held;
+  }
+  Tensor results_RO = at::cat(by_linear, 1);
+  if (MOLORA_MUTANT(kSkipEmptyExperts) && x_RD.size(0) == 0) results_RO = results_RO.detach();
+  return combine(exchange_, results_RO).split_with_sizes(widths, 1);
+}
+
+}  // namespace molora
