@@ -10,6 +10,14 @@
 
 namespace molora {
 
+namespace {
+
+std::string digits(XXH128_hash_t hash) {
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+}
+
+}  // namespace
+
 struct Sha256::Context {
   EVP_MD_CTX* value = EVP_MD_CTX_new();
   Context() = default;
@@ -44,9 +52,31 @@ std::string sha256_hex(std::string_view text) {
   return digest.hex();
 }
 
+struct Xxh3::State {
+  XXH3_state_t* value = XXH3_createState();
+  State() = default;
+  ~State() { XXH3_freeState(value); }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  State(State&&) = delete;
+  State& operator=(State&&) = delete;
+};
+
+Xxh3::Xxh3() : state_(std::make_unique<State>()) {
+  MOLORA_CHECK(state_->value != nullptr);
+  MOLORA_CHECK(XXH3_128bits_reset(state_->value) == XXH_OK);
+}
+
+Xxh3::~Xxh3() = default;
+
+void Xxh3::update(std::span<const std::byte> bytes) {
+  MOLORA_CHECK(XXH3_128bits_update(state_->value, bytes.data(), bytes.size()) == XXH_OK);
+}
+
+std::string Xxh3::hex() const { return digits(XXH3_128bits_digest(state_->value)); }
+
 std::string xxh3_hex(std::span<const std::byte> bytes) {
-  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+  return digits(XXH3_128bits(bytes.data(), bytes.size()));
 }
 
 }  // namespace molora

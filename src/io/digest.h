@@ -32,7 +32,26 @@ class Sha256 {
 
 std::string sha256_hex(std::string_view text);
 
-// XXH3 of 128 bits, as 32 hexadecimal digits: fast enough for whole models, not cryptographic.
+// XXH3 of 128 bits over bytes given in pieces: fast enough for whole models, not cryptographic.
+class Xxh3 {
+ public:
+  Xxh3();
+  ~Xxh3();
+  Xxh3(const Xxh3&) = delete;
+  Xxh3& operator=(const Xxh3&) = delete;
+  Xxh3(Xxh3&&) = delete;
+  Xxh3& operator=(Xxh3&&) = delete;
+
+  void update(std::span<const std::byte> bytes);
+  // 32 hexadecimal digits over all bytes so far.
+  std::string hex() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// The same over bytes that lie together.
 std::string xxh3_hex(std::span<const std::byte> bytes);
 
 }  // namespace molora

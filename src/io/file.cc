@@ -45,24 +45,72 @@ class Descriptor {
   int value_;
 };
 
-size_t regular_file_size(int descriptor, const std::filesystem::path& path) {
+uint64_t regular_file_size(int descriptor, const std::filesystem::path& path) {
   struct stat status {};
   if (::fstat(descriptor, &status) != 0) throw_io("inspect", path, errno);
   if (!S_ISREG(status.st_mode)) {
     throw IoError(fmt::format("{}: expected a file, found {}", path.string(),
                               S_ISDIR(status.st_mode) ? "a folder" : "something else"));
   }
-  return static_cast<size_t>(status.st_size);
+  return static_cast<uint64_t>(status.st_size);
 }
 
 }  // namespace
 
-MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  const Descriptor descriptor(path, O_RDONLY, "open");
-  size_ = regular_file_size(descriptor.value(), path);
+FileReader::FileReader(const std::filesystem::path& path)
+    : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  if (descriptor_ < 0) throw_io("open", path, errno);
+  try {
+    size_ = regular_file_size(descriptor_, path);
+  } catch (...) {
+    close();
+    throw;
+  }
+}
+
+FileReader::~FileReader() { close(); }
+
+FileReader::FileReader(FileReader&& other) noexcept
+    : path_(std::move(other.path_)),
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      size_(std::exchange(other.size_, 0)) {}
+
+FileReader& FileReader::operator=(FileReader&& other) noexcept {
+  if (this != &other) {
+    close();
+    path_ = std::move(other.path_);
+    descriptor_ = std::exchange(other.descriptor_, -1);
+    size_ = std::exchange(other.size_, 0);
+  }
+  return *this;
+}
+
+void FileReader::close() noexcept {
+  // Nothing was written, so that closing has nothing to report.
+  if (descriptor_ >= 0) ::close(descriptor_);
+  descriptor_ = -1;
+}
+
+void FileReader::read_at(uint64_t offset, std::span<std::byte> into) const {
+  while (!into.empty()) {
+    const ssize_t got = ::pread(descriptor_, into.data(), into.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_io("read", path_, errno);
+    if (got == 0) {
+      throw IoError(fmt::format("{}: has nothing at byte {}, expected {} more: it shrank",
+                                path_.string(), offset, into.size()));
+    }
+    offset += static_cast<uint64_t>(got);
+    into = into.subspan(static_cast<size_t>(got));
+  }
+}
+
+MappedFile::MappedFile(const std::filesystem::path& path) : MappedFile(FileReader(path)) {}
+
+MappedFile::MappedFile(const FileReader& reader) : path_(reader.path()), size_(reader.size()) {
   if (size_ == 0) return;
-  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor.value(), 0);
-  if (address == MAP_FAILED) throw_io("map", path, errno);
+  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, reader.descriptor_, 0);
+  if (address == MAP_FAILED) throw_io("map", path_, errno);
   data_ = static_cast<const std::byte*>(address);
 }
 
@@ -90,21 +138,13 @@ void MappedFile::unmap() noexcept {
 }
 
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
-  const Descriptor descriptor(path, O_RDONLY, "open");
-  const size_t size = regular_file_size(descriptor.value(), path);
-  if (size > max_bytes) {
-    throw IoError(fmt::format("{}: {} bytes, but at most {} are expected here", path.string(), size,
-                              max_bytes));
+  const FileReader reader(path);
+  if (reader.size() > max_bytes) {
+    throw IoError(fmt::format("{}: {} bytes, but at most {} are expected here", path.string(),
+                              reader.size(), max_bytes));
   }
-  std::string content(size, '\0');
-  size_t done = 0;
-  while (done < size) {
-    const ssize_t got = ::read(descriptor.value(), content.data() + done, size - done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw_io("read", path, errno);
-    if (got == 0) throw IoError(fmt::format("{}: shrank while it was read", path.string()));
-    done += static_cast<size_t>(got);
-  }
+  std::string content(reader.size(), '\0');
+  reader.read_at(0, std::as_writable_bytes(std::span(content.data(), content.size())));
   return content;
 }
 

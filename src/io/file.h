@@ -1,7 +1,8 @@
-// Files: mapped or read whole, written so that a crash leaves the old content or the new one.
+// Files: mapped, read whole or in places, written so that a crash leaves the old content or the new
+// one.
 //
 // Every failure throws IoError with the path, the operation and the system's reason. No function
-// here keeps state; a MappedFile owns its mapping and nothing else.
+// here keeps state; a FileReader owns its descriptor, a MappedFile its mapping, and nothing else.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +14,34 @@
 
 namespace molora {
 
+// A file open for reading at any place. What is read lies in the caller's memory and nowhere else
+// in this process, unlike the touched pages of a MappedFile. Threads may read at the same time.
+class FileReader {
+ public:
+  // Throws: IoError when the file cannot be opened or is not a regular file.
+  explicit FileReader(const std::filesystem::path& path);
+  ~FileReader();
+  FileReader(FileReader&& other) noexcept;
+  FileReader& operator=(FileReader&& other) noexcept;
+  FileReader(const FileReader&) = delete;
+  FileReader& operator=(const FileReader&) = delete;
+
+  // Fills `into` with the bytes that begin at `offset`.
+  // Throws: IoError, also when the file ends before.
+  void read_at(uint64_t offset, std::span<std::byte> into) const;
+  // When it was opened.
+  uint64_t size() const { return size_; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  friend class MappedFile;
+  void close() noexcept;
+
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  uint64_t size_ = 0;
+};
+
 // A whole file in memory, read-only, backed by the page cache.
 //
 // The bytes are valid while the object lives. Writing through the span's address is a fault of the
@@ -21,6 +50,9 @@ class MappedFile {
  public:
   // Throws: IoError when the file cannot be opened, is not a regular file, or cannot be mapped.
   explicit MappedFile(const std::filesystem::path& path);
+  // Maps the very file that `reader` has open, whatever its path names by now. The mapping does not
+  // need the reader any more.
+  explicit MappedFile(const FileReader& reader);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;

@@ -173,7 +173,8 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> head, uint
   return result;
 }
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
+    : reader_(path), file_(reader_) {
   SafetensorsHeader header =
       parse_safetensors_header(file_.bytes(), file_.bytes().size(), path.string());
   entries_ = std::move(header.entries);
@@ -198,6 +199,13 @@ const TensorEntry& SafetensorsFile::at(std::string_view name) const {
 
 std::span<const std::byte> SafetensorsFile::bytes(const TensorEntry& entry) const {
   return file_.bytes().subspan(entry.offset, entry.bytes);
+}
+
+void SafetensorsFile::read(const TensorEntry& entry, uint64_t offset,
+                           std::span<std::byte> into) const {
+  MOLORA_CHECK(offset <= entry.bytes && into.size() <= entry.bytes - offset, "{}: {} + {} of {}",
+               entry.name, offset, into.size(), entry.bytes);
+  reader_.read_at(entry.offset + offset, into);
 }
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,

@@ -35,8 +35,8 @@ struct TensorEntry {
   uint64_t bytes = 0;
 };
 
-// A mapped safetensors file whose header has been checked against the file: known types, shapes
-// that match the byte ranges, ranges without gap or overlap that end where the file ends.
+// An open and mapped safetensors file whose header has been checked against the file: known types,
+// shapes that match the byte ranges, ranges without gap or overlap that end where the file ends.
 class SafetensorsFile {
  public:
   // Throws: DataError with file, tensor and reason; IoError.
@@ -50,10 +50,14 @@ class SafetensorsFile {
   const TensorEntry& at(std::string_view name) const;
   // The bytes of a tensor; valid while this object lives.
   std::span<const std::byte> bytes(const TensorEntry& entry) const;
+  // Fills `into` with bytes of a tensor from its byte `offset` on; unlike touched mapped bytes they
+  // stay nowhere else in this process. REQUIRES: they end within the tensor. Throws: IoError.
+  void read(const TensorEntry& entry, uint64_t offset, std::span<std::byte> into) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
-  const std::filesystem::path& path() const { return file_.path(); }
+  const std::filesystem::path& path() const { return reader_.path(); }
 
  private:
+  FileReader reader_;
   MappedFile file_;
   std::vector<TensorEntry> entries_;
   std::map<std::string, size_t, std::less<>> index_;

@@ -1,5 +1,7 @@
 #include "io/digest.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 namespace molora {
@@ -24,6 +26,20 @@ TEST(Digest, Xxh3NoticesOneBit) {
   text[500] ^= 1;
   EXPECT_NE(xxh3_hex(bytes()), before);
   EXPECT_EQ(before.size(), 32u);
+}
+
+TEST(Digest, Xxh3InPiecesEqualsTheWhole) {
+  std::string text;
+  for (int i = 0; i < 5000; ++i) text += std::to_string(i);
+  const auto bytes = std::as_bytes(std::span(text.data(), text.size()));
+  for (const size_t piece : {size_t{1}, size_t{64}, size_t{1000}, text.size()}) {
+    Xxh3 digest;
+    for (size_t begin = 0; begin < bytes.size(); begin += piece) {
+      digest.update(bytes.subspan(begin, std::min(piece, bytes.size() - begin)));
+    }
+    EXPECT_EQ(digest.hex(), xxh3_hex(bytes)) << "pieces of " << piece;
+  }
+  EXPECT_EQ(Xxh3().hex(), xxh3_hex({}));
 }
 
 }  // namespace

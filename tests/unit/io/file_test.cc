@@ -56,6 +56,57 @@ TEST(File, FullDiskIsNamedWithAdvice) {
   EXPECT_THROW_WITH(writer.write(std::string_view("x")), IoError, "No space left", "free space");
 }
 
+std::string text_at(const FileReader& reader, uint64_t offset, size_t length) {
+  std::string text(length, '?');
+  reader.read_at(offset, std::as_writable_bytes(std::span(text.data(), text.size())));
+  return text;
+}
+
+TEST(FileReader, ReadsAtAnyPlaceInAnyOrder) {
+  const TempFolder folder;
+  const FileReader reader(folder.write("a", "0123456789"));
+  EXPECT_EQ(reader.size(), 10u);
+  EXPECT_EQ(text_at(reader, 7, 3), "789");
+  EXPECT_EQ(text_at(reader, 0, 4), "0123");
+  EXPECT_EQ(text_at(reader, 10, 0), "");
+}
+
+TEST(FileReader, EndBeforeTheLastByteIsNamed) {
+  const TempFolder folder;
+  const auto path = folder.write("a", "0123456789");
+  const FileReader reader(path);
+  EXPECT_THROW_WITH((void)text_at(reader, 8, 3), IoError, path.string(), "nothing at byte 10",
+                    "expected 1 more", "shrank");
+  std::filesystem::resize_file(path, 5);
+  EXPECT_THROW_WITH((void)text_at(reader, 8, 2), IoError, path.string(), "nothing at byte 8",
+                    "shrank");
+}
+
+TEST(FileReader, MissingFileAndFolderAreNamed) {
+  const TempFolder folder;
+  EXPECT_THROW_WITH(FileReader(folder / "no"), IoError, "no: cannot open", "No such file");
+  EXPECT_THROW_WITH(FileReader(folder.path()), IoError, "expected a file, found a folder");
+}
+
+TEST(FileReader, FailedReadIsNamedWithTheReason) {
+  const TempFolder folder;
+  FileReader reader(folder.write("a", "hello"));
+  const FileReader taken = std::move(reader);
+  EXPECT_EQ(text_at(taken, 1, 4), "ello");
+  // NOLINTNEXTLINE(bugprone-use-after-move): a reader without its file is the failure to test
+  EXPECT_THROW_WITH((void)text_at(reader, 0, 1), IoError, "cannot read", "Bad file descriptor");
+}
+
+TEST(FileReader, KeepsTheFileThatItOpenedWhenThePathGetsAnother) {
+  const TempFolder folder;
+  const auto path = folder.write("a", "old");
+  FileReader reader(folder.write("b", "x"));
+  reader = FileReader(path);
+  write_file_atomic(path, "new");
+  EXPECT_EQ(text_at(reader, 0, 3), "old");
+  EXPECT_EQ(MappedFile(reader).text(), "old");
+}
+
 TEST(MappedFile, ShowsTheBytes) {
   const TempFolder folder;
   const MappedFile file(folder.write("a", "hello"));

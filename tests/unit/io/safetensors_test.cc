@@ -48,6 +48,20 @@ TEST(Safetensors, WhatIsWrittenIsRead) {
   EXPECT_EQ(a.offset % 4, 0u);
 }
 
+TEST(Safetensors, PartsOfATensorAreReadAndNothingBeside) {
+  const TempFolder folder;
+  const SafetensorsFile file(write_two(folder));
+  const TensorEntry& a = file.at("a");
+  float value = 0.0f;
+  const auto into = std::as_writable_bytes(std::span(&value, 1));
+  file.read(a, 4, into);
+  EXPECT_EQ(value, -1.0f);
+  file.read(a, 0, into);
+  EXPECT_EQ(value, 0.5f);
+  EXPECT_THROW_WITH(file.read(a, 5, into), InternalError, "a: 5 + 4 of 8");
+  EXPECT_THROW_WITH(file.read(a, 9, {}), InternalError, "a: 9 + 0 of 8");
+}
+
 TEST(Safetensors, EmptyAndScalarTensorsAreLegal) {
   const TempFolder folder;
   const auto path =
