@@ -71,6 +71,12 @@ GradientSync::Bucket GradientSync::make_bucket(SyncGroup group) const {
   return bucket;
 }
 
+std::vector<Parameter> GradientSync::updated_parameters() const {
+  std::vector<Parameter> list;
+  for (const size_t index : updated_) list.push_back(parameters_[index]);
+  return list;
+}
+
 Tensor GradientSync::flatten(const std::vector<size_t>& indices,
                              const std::vector<Tensor>& tensors) const {
   std::vector<Tensor> parts;

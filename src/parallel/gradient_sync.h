@@ -39,6 +39,8 @@ class GradientSync {
   // The parameters that this rank updates, by index, ascending: all of them, or those it owns.
   const std::vector<size_t>& updated() const { return updated_; }
 
+  std::vector<Parameter> updated_parameters() const;
+
   // gradients: of every parameter, same shapes. Returns the sums for updated(), in its order.
   // Collective.
   std::vector<Tensor> sum(const std::vector<Tensor>& gradients) const;

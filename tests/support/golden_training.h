@@ -1,15 +1,14 @@
 // Golden training runs as inputs of the real training step.
 #pragma once
 
-#include <memory>
 #include <string>
 
 #include <nlohmann/json.hpp>
 
-#include "comm/communicator.h"
 #include "export/published_names.h"
 #include "support/golden_folder.h"
 #include "support/loaded_model.h"
+#include "support/training_run.h"
 #include "train/train_step.h"
 
 namespace molora::testing {
@@ -118,28 +117,24 @@ class GoldenTrainer {
  public:
   GoldenTrainer(const std::filesystem::path& folder, const AdapterConfig& adapter,
                 const TrainConfig& train)
-      : loaded_(folder, adapter),
-        communicator_(make_single_communicator("world")),
-        optimizer_(loaded_.adapters().parameters(), train),
-        train_(train),
-        step_({loaded_.model(), loaded_.adapters(), *communicator_, optimizer_},
-              {train, adapter.router(), 0}) {}
+      : trained_(folder, adapter, Mesh::single(), {}, at::kFloat, {.train = train, .seed = 0}),
+        train_(train) {}
 
   StepResult run(int64_t step, const std::vector<TrainRow>& rows) {
-    return step_.run(step, deal_rows(rows, 0, 1, train_.micro_batch_size()),
-                     train_.learning_rate());
+    return trained_.step().run(step, deal_rows(rows, 0, 1, train_.micro_batch_size()),
+                               train_.learning_rate());
   }
-  LoadedModel& loaded() { return loaded_; }
-  const TrainStep& step() const { return step_; }
+  LoadedModel& loaded() { return trained_.loaded(); }
+  const TrainStep& step() { return trained_.step(); }
 
   // The gradients of the latest step under their published names.
   TensorMap published_gradients() {
     TensorMap result;
-    const auto& parameters = loaded_.adapters().parameters();
+    const auto& parameters = loaded().adapters().parameters();
     for (size_t i = 0; i < parameters.size(); ++i) {
-      for (const LinearAdapter& linear : loaded_.adapters().linears()) {
+      for (const LinearAdapter& linear : loaded().adapters().linears()) {
         if (!parameters[i].name.starts_with(linear.path + ".")) continue;
-        for (const auto& part : to_published(linear, parameters[i], step_.gradients()[i])) {
+        for (const auto& part : to_published(linear, parameters[i], step().gradients()[i])) {
           result[part.name] = part.value;
         }
       }
@@ -148,11 +143,8 @@ class GoldenTrainer {
   }
 
  private:
-  LoadedModel loaded_;
-  std::unique_ptr<Communicator> communicator_;
-  AdamW optimizer_;
+  TrainedModel trained_;
   TrainConfig train_;
-  TrainStep step_;
 };
 
 }  // namespace molora::testing

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <filesystem>
-#include <memory>
+#include <utility>
 
 #include "model/decoder.h"
 
@@ -30,23 +30,41 @@ inline AdapterConfig lora_everywhere() {
   return config;
 }
 
+// How the model of one rank is spread; the default is one rank alone.
+struct LoadedLayout {
+  bool has_sequence_parallel = false;
+  ExchangeModes modes;
+};
+
 class LoadedModel {
  public:
   LoadedModel(const std::filesystem::path& folder, const AdapterConfig& adapter_config,
               at::ScalarType compute_type = at::kFloat, uint64_t seed = 1)
+      : LoadedModel(folder, adapter_config, Mesh::single(), LoadedLayout{}, compute_type, seed) {}
+
+  // This rank's slices.
+  LoadedModel(const std::filesystem::path& folder, const AdapterConfig& adapter_config, Mesh mesh,
+              const LoadedLayout& layout, at::ScalarType compute_type, uint64_t seed = 1)
       : architecture_(read_architecture(folder, {})),
-        weights_(folder, architecture_, compute_type),
+        mesh_(std::move(mesh)),
+        layout_{mesh_, layout.has_sequence_parallel},
+        weights_(WeightFiles(folder, architecture_), compute_type, mesh_.shape().tp,
+                 mesh_.tp_rank(), ""),
         adapters_(architecture_, adapter_config, seed,
-                  compute_type == at::kDouble ? at::kDouble : at::kFloat),
-        model_(architecture_, weights_, adapters_) {}
+                  compute_type == at::kDouble ? at::kDouble : at::kFloat,
+                  {mesh_.shape(), mesh_.world_rank(), layout.modes}),
+        model_(architecture_, weights_, adapters_, layout_) {}
 
   const Architecture& architecture() const { return architecture_; }
+  const Mesh& mesh() const { return mesh_; }
   const BaseWeights& weights() const { return weights_; }
   AdapterSet& adapters() { return adapters_; }
   const CausalLM& model() const { return model_; }
 
  private:
   Architecture architecture_;
+  Mesh mesh_;
+  ParallelLayout layout_;
   BaseWeights weights_;
   AdapterSet adapters_;
   CausalLM model_;

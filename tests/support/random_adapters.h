@@ -7,13 +7,25 @@
 
 namespace molora::testing {
 
-// Overwrites every parameter, B included, by uniform numbers that depend on its name and `seed`.
+// The slice of a whole tensor that a parameter is.
+inline at::Tensor slice_of(const at::Tensor& whole, const Parameter& parameter) {
+  at::Tensor slice = whole;
+  for (int64_t d = 0; d < whole.dim(); ++d) {
+    const int64_t begin = parameter.offset[static_cast<size_t>(d)];
+    slice = slice.slice(d, begin, begin + parameter.value.size(d));
+  }
+  return slice;
+}
+
+// Overwrites every parameter, B included, by uniform numbers that depend on its name and `seed`;
+// every layout gets slices of the same whole.
 inline void randomize(AdapterSet& adapters, uint64_t seed, double bound = 0.3) {
   const at::NoGradGuard no_grad;
   for (const Parameter& parameter : adapters.parameters()) {
-    at::Tensor value = parameter.value.detach();
-    fill_uniform(value, bound, philox_key(seed, RandomPurpose::kAdapterInit, parameter.name, 77),
+    at::Tensor whole = at::empty(parameter.global_shape, parameter.value.options());
+    fill_uniform(whole, bound, philox_key(seed, RandomPurpose::kAdapterInit, parameter.name, 77),
                  0);
+    parameter.value.detach().copy_(slice_of(whole, parameter));
   }
 }
 

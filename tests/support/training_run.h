@@ -1,9 +1,16 @@
 // A small training run on any number of rank threads, for tests that compare layouts.
 #pragma once
 
+#include <cmath>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "base/philox.h"
 #include "comm/thread_communicator.h"
@@ -15,15 +22,59 @@ namespace molora::testing {
 
 struct RunShape {
   int num_ranks = 1;
+  int tp = 1;
+  int ep = 1;
+  LoadedLayout layout;
+  OptimizerPlacement optimizer = OptimizerPlacement::kSharded;
   uint32_t micro_batch_size = 1000;
   TrainConfig::Recompute recompute = TrainConfig::none;
   at::ScalarType type = at::kDouble;
+  double weight_decay = 0.0;
+  // Changes the adapters after they were filled with numbers; the same on every rank.
+  std::function<void(AdapterSet&)> prepare = [](AdapterSet&) {};
 };
+
+// Whole tensors by name, put together from the slices of all ranks. Replicas must be equal to the
+// bit.
+class WholeTensors {
+ public:
+  void add(const Parameter& parameter, const at::Tensor& slice) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    at::Tensor& whole = tensors_[parameter.name];
+    if (!whole.defined()) {
+      whole = at::full(parameter.global_shape, std::nan(""), slice.options().requires_grad(false));
+    }
+    at::Tensor place = slice_of(whole, parameter);
+    const bool is_new = place.isnan().all().item<bool>();
+    EXPECT_TRUE(is_new || at::equal(place, slice)) << parameter.name << ": replicas differ";
+    place.copy_(slice);
+  }
+  const std::map<std::string, at::Tensor>& tensors() const { return tensors_; }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, at::Tensor> tensors_;
+};
+
+// The largest difference relative to the size of the numbers, or NaN when one is missing.
+inline double difference(const WholeTensors& got, const WholeTensors& expected) {
+  double largest = got.tensors().size() == expected.tensors().size() ? 0.0 : std::nan("");
+  for (const auto& [name, value] : expected.tensors()) {
+    const auto found = got.tensors().find(name);
+    if (found == got.tensors().end()) return std::nan("");
+    const at::Tensor a = found->second.to(at::kDouble);
+    const at::Tensor b = value.to(at::kDouble);
+    const double scale = std::max(1e-30, b.abs().max().item<double>());
+    const double d = (a - b).abs().max().item<double>() / std::max(1.0, scale);
+    if (!(d <= largest)) largest = d;
+  }
+  return largest;
+}
 
 struct RunOutcome {
   std::vector<StepResult> steps;
-  std::vector<at::Tensor> parameters;       // after the last step
-  std::vector<at::Tensor> first_gradients;  // of the first step, before clipping
+  WholeTensors parameters;       // after the last step
+  WholeTensors first_gradients;  // of the first step, before clipping
 };
 
 // Rows of random samples of random lengths, some rows packed; the same for the same arguments.
@@ -51,41 +102,97 @@ inline std::vector<TrainRow> random_rows(int64_t num_rows, int64_t first_sample,
   return rows;
 }
 
-// Trains `num_steps` steps of `rows_per_step` rows, from adapters without a zero anywhere.
-inline RunOutcome train_on_threads(const std::filesystem::path& model, const AdapterConfig& adapter,
-                                   const RunShape& shape, int64_t num_steps,
-                                   int64_t rows_per_step) {
-  RunOutcome outcome;
-  run_rank_threads(shape.num_ranks, [&](Communicator& communicator) {
-    LoadedModel loaded(model, adapter, shape.type);
-    randomize(loaded.adapters(), 21, 0.1);
+// A model with what trains it, on one rank.
+class TrainedModel {
+ public:
+  struct Options {
     TrainConfig train;
-    train.set_micro_batch_size(shape.micro_batch_size);
-    train.set_activation_checkpointing(shape.recompute);
-    train.set_clip_norm(0.5);
-    AdamW optimizer(loaded.adapters().parameters(), train);
-    TrainStep step({loaded.model(), loaded.adapters(), communicator, optimizer},
-                   {train, adapter.router(), 33});
-    const auto vocab = static_cast<int32_t>(loaded.architecture().vocab_size);
-    for (int64_t i = 0; i < num_steps; ++i) {
-      const auto rows = random_rows(rows_per_step, 1000 * i, vocab);
-      const StepResult result = step.run(
-          i, deal_rows(rows, communicator.rank(), communicator.size(), shape.micro_batch_size),
-          1e-3);
-      if (communicator.rank() == 0) {
-        outcome.steps.push_back(result);
-        if (i == 0) {
-          for (const at::Tensor& g : step.gradients()) outcome.first_gradients.push_back(g.clone());
-        }
-      }
+    uint64_t seed = 33;
+    OptimizerPlacement optimizer = OptimizerPlacement::kSharded;
+  };
+  TrainedModel(const std::filesystem::path& folder, const AdapterConfig& adapter, Mesh mesh,
+               const LoadedLayout& layout, at::ScalarType type, const Options& options)
+      : loaded_(folder, adapter, std::move(mesh), layout, type),
+        sync_(loaded_.mesh(), loaded_.adapters().parameters(), options.optimizer),
+        optimizer_(sync_.updated_parameters(), options.train),
+        step_({loaded_.model(), loaded_.adapters(), sync_, optimizer_},
+              {options.train, adapter.router(), options.seed}) {}
+  // One rank per member, each with rows of its own.
+  TrainedModel(const std::filesystem::path& folder, const AdapterConfig& adapter,
+               Communicator& world, at::ScalarType type, const Options& options)
+      : TrainedModel(folder, adapter, Mesh(world, mesh_shape(world.size(), 1, 1)), LoadedLayout{},
+                     type, options) {}
+
+  LoadedModel& loaded() { return loaded_; }
+  AdapterSet& adapters() { return loaded_.adapters(); }
+  const Mesh& mesh() const { return loaded_.mesh(); }
+  const GradientSync& sync() const { return sync_; }
+  AdamW& optimizer() { return optimizer_; }
+  TrainStep& step() { return step_; }
+
+ private:
+  LoadedModel loaded_;
+  GradientSync sync_;
+  AdamW optimizer_;
+  TrainStep step_;
+};
+
+// The rows of each step.
+using RowsOfStep = std::function<std::vector<TrainRow>(int64_t step, int32_t vocab)>;
+
+inline void train_one_rank(const std::filesystem::path& model, const AdapterConfig& adapter,
+                           const RunShape& shape, int64_t num_steps, const RowsOfStep& rows_of,
+                           Communicator& world, RunOutcome& outcome) {
+  const int kv_heads = static_cast<int>(read_architecture(model, {}).num_kv_heads);
+  const MeshShape mesh_of =
+      mesh_shape(shape.num_ranks, shape.tp, shape.ep, std::max(1, shape.tp / kv_heads));
+  TrainConfig train;
+  train.set_micro_batch_size(shape.micro_batch_size);
+  train.set_activation_checkpointing(shape.recompute);
+  train.set_clip_norm(0.5);
+  train.set_weight_decay(shape.weight_decay);
+  // Gradients far below this are rounding noise in fp32; their direction must not count.
+  train.set_adam_eps(1e-4);
+  TrainedModel run(model, adapter, Mesh(world, mesh_of), shape.layout, shape.type,
+                   {.train = train, .optimizer = shape.optimizer});
+  randomize(run.adapters(), 21, 0.1);
+  shape.prepare(run.adapters());
+  const auto vocab = static_cast<int32_t>(run.loaded().architecture().vocab_size);
+  for (int64_t i = 0; i < num_steps; ++i) {
+    const StepResult result = run.step().run(
+        i, deal_rows(rows_of(i, vocab), run.mesh().dp_rank(), mesh_of.dp, shape.micro_batch_size),
+        1e-3);
+    if (world.rank() == 0) outcome.steps.push_back(result);
+    const auto& updated = run.optimizer().parameters();
+    for (size_t p = 0; i == 0 && p < updated.size(); ++p) {
+      outcome.first_gradients.add(updated[p], run.step().gradients()[p]);
     }
-    if (communicator.rank() == 0) {
-      for (const Parameter& parameter : loaded.adapters().parameters()) {
-        outcome.parameters.push_back(parameter.value.detach().clone());
-      }
-    }
+  }
+  for (const Parameter& parameter : run.adapters().parameters()) {
+    outcome.parameters.add(parameter, parameter.value.detach());
+  }
+}
+
+// Trains `num_steps` steps, from adapters without a zero anywhere.
+inline std::unique_ptr<RunOutcome> train_on_threads(const std::filesystem::path& model,
+                                                    const AdapterConfig& adapter,
+                                                    const RunShape& shape, int64_t num_steps,
+                                                    const RowsOfStep& rows_of) {
+  auto outcome = std::make_unique<RunOutcome>();
+  run_rank_threads(shape.num_ranks, [&](Communicator& world) {
+    train_one_rank(model, adapter, shape, num_steps, rows_of, world, *outcome);
   });
   return outcome;
+}
+
+// The same with rows_per_step random rows a step.
+inline std::unique_ptr<RunOutcome> train_on_threads(const std::filesystem::path& model,
+                                                    const AdapterConfig& adapter,
+                                                    const RunShape& shape, int64_t num_steps,
+                                                    int64_t rows_per_step) {
+  return train_on_threads(model, adapter, shape, num_steps, [&](int64_t step, int32_t vocab) {
+    return random_rows(rows_per_step, 1000 * step, vocab);
+  });
 }
 
 }  // namespace molora::testing

@@ -148,7 +148,7 @@ TEST(MoloraLinearFacts, OneExpertPerTokenGivesTheRouterNoGradient) {
 TEST(MoloraLinearFacts, KeptSoftmaxEqualsRenormalisedSoftmax) {
   const at::NoGradGuard no_grad;
   OneLinear linear(experts(6, 3, RouterConfig::topk_softmax));
-  const Tensor weights = route(linear.x(), linear.adapter(), {});
+  const Tensor weights = route(linear.x(), linear.adapter(), {}).weights_TE;
   const Tensor p = at::softmax(
       at::linear(linear.x(), linear.adapter().router_weight, linear.adapter().router_bias), 1);
   const Tensor kept = p * (weights != 0);

@@ -23,7 +23,7 @@ TEST(Router, WeightsOfATokenSumToOneAndKAreNotZero) {
   const at::NoGradGuard no_grad;
   const AdapterSet adapters = adapters_of(8, 3);
   const Tensor weights =
-      route(at::randn({50, 16}, at::kDouble), *adapters.find(0, LinearKind::kUp), {});
+      route(at::randn({50, 16}, at::kDouble), *adapters.find(0, LinearKind::kUp), {}).weights_TE;
   EXPECT_TRUE(at::allclose(weights.sum(1), at::ones(50, at::kDouble)));
   EXPECT_TRUE((weights != 0).sum(1).equal(at::full(50, 3, at::kLong)));
 }
@@ -46,7 +46,8 @@ TEST(Router, RecordedChoicesAreUsedAgain) {
   const LinearAdapter& adapter = *adapters.find(0, LinearKind::kGate);
   RoutingChoices choices;
   choices.chosen_TK = {at::tensor({5, 4}, at::kLong).expand({3, 2}).contiguous()};
-  const Tensor weights = route(at::randn({3, 16}, at::kDouble), adapter, {.choices = &choices});
+  const Tensor weights =
+      route(at::randn({3, 16}, at::kDouble), adapter, {.choices = &choices}).weights_TE;
   EXPECT_TRUE((weights.slice(1, 4) > 0).all().item<bool>());
   EXPECT_EQ(weights.slice(1, 0, 4).abs().max().item<double>(), 0.0);
 }
@@ -113,7 +114,9 @@ TEST(AuxiliaryGradient, EqualsTheGradientOfTheLosses) {
   const Tensor expected = adapter.router_weight.grad().clone();
   adapter.router_weight.mutable_grad().reset();
   // A zero weight on the output leaves the hook's gradient alone.
-  (route(x, adapter, {.choices = &choices, .auxiliary = &auxiliary}) * 0.0).sum().backward();
+  (route(x, adapter, {.choices = &choices, .auxiliary = &auxiliary}).weights_TE * 0.0)
+      .sum()
+      .backward();
   EXPECT_TRUE(at::allclose(adapter.router_weight.grad(), expected, 1e-10, 1e-12));
 }
 

@@ -37,30 +37,41 @@ TEST(FillUniform, DoesNotDependOnThreads) {
 TEST(DropoutMask, DependsOnTheTokensPlaceNotOnTheBatch) {
   const Tensor sample = at::tensor({5, 5, 9}, at::kLong);
   const Tensor position = at::tensor({0, 1, 0}, at::kLong);
-  const Tensor all = dropout_mask(sample, position, 7, 0.4, 11, at::kFloat);
+  const Tensor all = dropout_mask(sample, position, {0, 7}, {0.4, 11}, at::kFloat);
   const Tensor last =
-      dropout_mask(sample.slice(0, 2), position.slice(0, 2), 7, 0.4, 11, at::kFloat);
+      dropout_mask(sample.slice(0, 2), position.slice(0, 2), {0, 7}, {0.4, 11}, at::kFloat);
   EXPECT_TRUE(all[2].equal(last[0]));
   EXPECT_FALSE(all[0].equal(all[1]));
+}
+
+TEST(DropoutMask, ASliceOfTheChannelsIsCutFromTheWhole) {
+  const Tensor sample = at::arange(3, at::kLong);
+  const Tensor position = at::arange(3, at::kLong);
+  const Tensor all = dropout_mask(sample, position, {0, 23}, {0.4, 11}, at::kFloat);
+  for (const auto& [begin, end] : {std::pair(0, 6), std::pair(5, 9), std::pair(8, 23)}) {
+    EXPECT_TRUE(dropout_mask(sample, position, {begin, end}, {0.4, 11}, at::kFloat)
+                    .equal(all.slice(1, begin, end)));
+  }
 }
 
 TEST(DropoutMask, HasTheRateAndKeepsTheMean) {
   const Tensor sample = at::arange(1000, at::kLong);
   const Tensor position = at::zeros(1000, at::kLong);
-  const Tensor mask = dropout_mask(sample, position, 101, 0.25, 1, at::kDouble);
+  const Tensor mask = dropout_mask(sample, position, {0, 101}, {0.25, 1}, at::kDouble);
   EXPECT_NEAR((mask == 0).to(at::kDouble).mean().item<double>(), 0.25, 0.01);
   EXPECT_NEAR(mask.mean().item<double>(), 1.0, 0.01);
 }
 
 TEST(DropoutMask, ZeroRateKeepsEverything) {
-  const Tensor mask =
-      dropout_mask(at::zeros(3, at::kLong), at::zeros(3, at::kLong), 5, 0.0, 1, at::kBFloat16);
+  const Tensor mask = dropout_mask(at::zeros(3, at::kLong), at::zeros(3, at::kLong), {0, 5},
+                                   {0.0, 1}, at::kBFloat16);
   EXPECT_TRUE(mask.to(at::kFloat).equal(at::ones({3, 5})));
 }
 
 TEST(DropoutMask, NoTokensGiveAnEmptyMask) {
   const Tensor none = at::zeros(0, at::kLong);
-  EXPECT_EQ(dropout_mask(none, none, 5, 0.5, 1, at::kFloat).sizes(), (at::IntArrayRef{0, 5}));
+  EXPECT_EQ(dropout_mask(none, none, {0, 5}, {0.5, 1}, at::kFloat).sizes(),
+            (at::IntArrayRef{0, 5}));
 }
 
 }  // namespace

@@ -19,10 +19,22 @@ namespace {
 using testing::RunOutcome;
 using testing::RunShape;
 using testing::train_on_threads;
+using testing::TrainedModel;
 
 // fp64 and fp32 bounds of the project's law "N ranks equal one rank" over 20 steps.
 constexpr double kFp64Tolerance = 1e-10;
 constexpr double kFp32Tolerance = 1e-5;
+
+RunShape shape_of(int num_ranks, uint32_t micro_batch_size,
+                  TrainConfig::Recompute recompute = TrainConfig::none,
+                  at::ScalarType type = at::kDouble) {
+  RunShape shape;
+  shape.num_ranks = num_ranks;
+  shape.micro_batch_size = micro_batch_size;
+  shape.recompute = recompute;
+  shape.type = type;
+  return shape;
+}
 
 class TrainStepLayouts : public ::testing::TestWithParam<RunShape> {
  protected:
@@ -52,31 +64,28 @@ void expect_same(const RunOutcome& got, const RunOutcome& expected, double toler
     EXPECT_EQ(got.steps[i].supervised, expected.steps[i].supervised);
     EXPECT_TRUE(got.steps[i].expert_counts_RE.equal(expected.steps[i].expert_counts_RE));
   }
-  for (size_t i = 0; i < got.parameters.size(); ++i) {
-    EXPECT_LE((got.first_gradients[i] - expected.first_gradients[i]).abs().max().item<double>(),
-              tolerance);
-    EXPECT_LE((got.parameters[i] - expected.parameters[i]).abs().max().item<double>(), tolerance);
-  }
+  EXPECT_LE(testing::difference(got.first_gradients, expected.first_gradients), tolerance);
+  EXPECT_LE(testing::difference(got.parameters, expected.parameters), tolerance);
 }
 
 TEST_P(TrainStepLayouts, EqualOneRankAndOneMicroStepOverTwentySteps) {
   const RunShape shape = GetParam();
   RunShape single;
   single.type = shape.type;
-  const RunOutcome expected = train_on_threads(folder_.path(), adapter(), single, 20, 5);
-  const RunOutcome got = train_on_threads(folder_.path(), adapter(), shape, 20, 5);
-  expect_same(got, expected, shape.type == at::kDouble ? kFp64Tolerance : kFp32Tolerance);
+  const auto expected = train_on_threads(folder_.path(), adapter(), single, 20, 5);
+  const auto got = train_on_threads(folder_.path(), adapter(), shape, 20, 5);
+  expect_same(*got, *expected, shape.type == at::kDouble ? kFp64Tolerance : kFp32Tolerance);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, TrainStepLayouts,
-                         ::testing::Values(RunShape{2, 1000}, RunShape{3, 1},
-                                           RunShape{8, 2},  // 8 ranks, 5 rows
-                                           RunShape{1, 1}, RunShape{1, 2},
-                                           RunShape{2, 1, TrainConfig::full},
-                                           RunShape{2, 2, TrainConfig::selective},
-                                           RunShape{2, 1, TrainConfig::none, at::kFloat},
-                                           RunShape{3, 2, TrainConfig::none, at::kFloat},
-                                           RunShape{1, 1, TrainConfig::none, at::kFloat}),
+                         ::testing::Values(shape_of(2, 1000), shape_of(3, 1),
+                                           shape_of(8, 2),  // 8 ranks, 5 rows
+                                           shape_of(1, 1), shape_of(1, 2),
+                                           shape_of(2, 1, TrainConfig::full),
+                                           shape_of(2, 2, TrainConfig::selective),
+                                           shape_of(2, 1, TrainConfig::none, at::kFloat),
+                                           shape_of(3, 2, TrainConfig::none, at::kFloat),
+                                           shape_of(1, 1, TrainConfig::none, at::kFloat)),
                          [](const auto& shape) {
                            return std::string(shape.param.type == at::kDouble ? "fp64" : "fp32") +
                                   "_ranks" + std::to_string(shape.param.num_ranks) + "_micro" +
@@ -90,17 +99,18 @@ class TrainStepFacts : public ::testing::Test {
     at::set_num_threads(1);
     testing::write_tiny_model(folder_.path(), testing::tiny_config());
   }
+  TrainedModel alone(const AdapterConfig& adapter, at::ScalarType type, const TrainConfig& train) {
+    return {folder_.path(), adapter, Mesh::single(), {}, type, {.train = train}};
+  }
   testing::TempFolder folder_;
 };
 
 TEST_F(TrainStepFacts, SameRunTwiceGivesTheSameBits) {
-  const RunShape shape{3, 1, TrainConfig::none, at::kFloat};
-  const RunOutcome a = train_on_threads(folder_.path(), AdapterConfig(), shape, 4, 5);
-  const RunOutcome b = train_on_threads(folder_.path(), AdapterConfig(), shape, 4, 5);
-  for (size_t i = 0; i < a.parameters.size(); ++i) {
-    EXPECT_TRUE(a.parameters[i].equal(b.parameters[i]));
-  }
-  for (size_t i = 0; i < a.steps.size(); ++i) EXPECT_EQ(a.steps[i].loss, b.steps[i].loss);
+  const RunShape shape = shape_of(3, 1, TrainConfig::none, at::kFloat);
+  const auto a = train_on_threads(folder_.path(), AdapterConfig(), shape, 4, 5);
+  const auto b = train_on_threads(folder_.path(), AdapterConfig(), shape, 4, 5);
+  EXPECT_EQ(testing::difference(a->parameters, b->parameters), 0.0);
+  for (size_t i = 0; i < a->steps.size(); ++i) EXPECT_EQ(a->steps[i].loss, b->steps[i].loss);
 }
 
 // Every sample in a row of its own, in the same order.
@@ -117,21 +127,17 @@ TEST_F(TrainStepFacts, PackedRowsLearnWhatUnpackedRowsLearnDropoutIncluded) {
   adapter.set_lora_dropout(0.2);
   adapter.set_expert_dropout(0.1);
   adapter.mutable_router()->set_balance_loss_coef(0.01);
-  testing::LoadedModel packed(folder_.path(), adapter);
-  testing::LoadedModel single(folder_.path(), adapter);
   TrainConfig train;
   train.set_micro_batch_size(3);
-  const auto run = [&](testing::LoadedModel& loaded, bool is_packed) {
-    testing::randomize(loaded.adapters(), 21, 0.1);
-    const auto alone = make_single_communicator("world");
-    AdamW optimizer(loaded.adapters().parameters(), train);
-    TrainStep step({loaded.model(), loaded.adapters(), *alone, optimizer},
-                   {train, adapter.router(), 1});
+  TrainedModel packed = alone(adapter, at::kFloat, train);
+  TrainedModel single = alone(adapter, at::kFloat, train);
+  const auto run = [&](TrainedModel& model, bool is_packed) {
+    testing::randomize(model.adapters(), 21, 0.1);
     std::vector<double> losses;
     for (int64_t i = 0; i < 3; ++i) {
       const auto rows = testing::random_rows(5, 100 * i, 37);
       losses.push_back(
-          step.run(i, deal_rows(is_packed ? rows : unpacked(rows), 0, 1, 3), 1e-3).loss);
+          model.step().run(i, deal_rows(is_packed ? rows : unpacked(rows), 0, 1, 3), 1e-3).loss);
     }
     return losses;
   };
@@ -147,35 +153,33 @@ TEST_F(TrainStepFacts, PackedRowsLearnWhatUnpackedRowsLearnDropoutIncluded) {
 }
 
 TEST_F(TrainStepFacts, Bf16FollowsFp32) {
-  RunShape shape{2, 2, TrainConfig::none, at::kFloat};
-  const RunOutcome fp32 = train_on_threads(folder_.path(), AdapterConfig(), shape, 4, 5);
+  RunShape shape = shape_of(2, 2, TrainConfig::none, at::kFloat);
+  const auto fp32 = train_on_threads(folder_.path(), AdapterConfig(), shape, 4, 5);
   shape.type = at::kBFloat16;
-  const RunOutcome bf16 = train_on_threads(folder_.path(), AdapterConfig(), shape, 4, 5);
-  for (size_t i = 0; i < fp32.steps.size(); ++i) {
-    EXPECT_NEAR(bf16.steps[i].loss, fp32.steps[i].loss, 0.02 * fp32.steps[i].loss);
-    EXPECT_NEAR(bf16.steps[i].grad_norm, fp32.steps[i].grad_norm, 0.1 * fp32.steps[i].grad_norm);
+  const auto bf16 = train_on_threads(folder_.path(), AdapterConfig(), shape, 4, 5);
+  for (size_t i = 0; i < fp32->steps.size(); ++i) {
+    EXPECT_NEAR(bf16->steps[i].loss, fp32->steps[i].loss, 0.02 * fp32->steps[i].loss);
+    EXPECT_NEAR(bf16->steps[i].grad_norm, fp32->steps[i].grad_norm, 0.1 * fp32->steps[i].grad_norm);
   }
-  EXPECT_EQ(bf16.parameters.front().scalar_type(), at::kFloat) << "master values are fp32";
+  EXPECT_EQ(bf16->parameters.tensors().begin()->second.scalar_type(), at::kFloat)
+      << "master values are fp32";
 }
 
 // Two ranks; before each step `poison` may damage rank 1's copy of the adapters. Returns rank 0's.
 std::vector<StepResult> run_poisoned(const std::filesystem::path& model, double poison) {
   std::vector<StepResult> results;
   run_rank_threads(2, [&](Communicator& communicator) {
-    testing::LoadedModel loaded(model, AdapterConfig(), at::kFloat);
-    testing::randomize(loaded.adapters(), 21, 0.1);
-    TrainConfig train;
-    AdamW optimizer(loaded.adapters().parameters(), train);
-    TrainStep step({loaded.model(), loaded.adapters(), communicator, optimizer},
-                   {train, RouterConfig(), 1});
-    const Tensor value = loaded.adapters().parameters().front().value.detach();
+    TrainedModel trained(model, AdapterConfig(), communicator, at::kFloat, {});
+    testing::randomize(trained.adapters(), 21, 0.1);
+    const Tensor value = trained.adapters().parameters().front().value.detach();
     const Tensor before = value.clone();
     for (int64_t i = 0; i < 2; ++i) {
       if (communicator.rank() == 1 && i == 0) value.view(-1)[0] = poison;
       const auto rows = testing::random_rows(4, 0, 37);
-      const StepResult result = step.run(i, deal_rows(rows, communicator.rank(), 2, 2), 1e-3);
+      const StepResult result =
+          trained.step().run(i, deal_rows(rows, communicator.rank(), 2, 2), 1e-3);
       if (i == 0) {
-        EXPECT_EQ(optimizer.num_updates(), result.is_skipped ? 0 : 1);
+        EXPECT_EQ(trained.optimizer().num_updates(), result.is_skipped ? 0 : 1);
         value.copy_(before);
       }
       if (communicator.rank() == 0) results.push_back(result);
@@ -194,44 +198,34 @@ TEST_F(TrainStepFacts, NonFiniteOnOneRankIsSkippedByAll) {
 
 TEST_F(TrainStepFacts, StopRequestOfOneRankReachesAll) {
   run_rank_threads(3, [&](Communicator& communicator) {
-    testing::LoadedModel loaded(folder_.path(), AdapterConfig(), at::kFloat);
-    TrainConfig train;
-    AdamW optimizer(loaded.adapters().parameters(), train);
-    TrainStep step({loaded.model(), loaded.adapters(), communicator, optimizer},
-                   {train, RouterConfig(), 1});
+    TrainedModel trained(folder_.path(), AdapterConfig(), communicator, at::kFloat, {});
     for (int64_t i = 0; i < 2; ++i) {
       const auto rows = deal_rows(testing::random_rows(4, 0, 37), communicator.rank(), 3, 2);
       const auto stop =
           i == 1 && communicator.rank() == 2 ? TrainStep::Stop::kRequested : TrainStep::Stop::kNo;
-      EXPECT_EQ(step.run(i, rows, 1e-3, stop).is_stop_requested, i == 1);
+      EXPECT_EQ(trained.step().run(i, rows, 1e-3, stop).is_stop_requested, i == 1);
     }
   });
 }
 
 TEST_F(TrainStepFacts, ClippingBoundsTheUpdateNotTheReportedNorm) {
-  AdapterConfig adapter;
-  testing::LoadedModel loaded(folder_.path(), adapter, at::kDouble);
-  testing::randomize(loaded.adapters(), 21, 0.3);
-  const auto comm = make_single_communicator("world");
   TrainConfig train;
   train.set_clip_norm(1e-3);
-  AdamW optimizer(loaded.adapters().parameters(), train);
-  TrainStep step({loaded.model(), loaded.adapters(), *comm, optimizer}, {train, RouterConfig(), 1});
-  const StepResult result = step.run(0, deal_rows(testing::random_rows(4, 0, 37), 0, 1, 4), 1e-3);
+  TrainedModel trained = alone(AdapterConfig(), at::kDouble, train);
+  testing::randomize(trained.adapters(), 21, 0.3);
+  const StepResult result =
+      trained.step().run(0, deal_rows(testing::random_rows(4, 0, 37), 0, 1, 4), 1e-3);
   EXPECT_GT(result.grad_norm, 1e-2);
   double square = 0.0;
-  for (const Tensor& m : optimizer.first_moments()) square += m.square().sum().item<double>();
+  for (const Tensor& m : trained.optimizer().first_moments())
+    square += m.square().sum().item<double>();
   EXPECT_NEAR(std::sqrt(square), (1.0 - train.adam_beta1()) * 1e-3, 1e-6);
 }
 
 TEST_F(TrainStepFacts, RowsWithoutSupervisionAreAFault) {
-  testing::LoadedModel loaded(folder_.path(), AdapterConfig(), at::kFloat);
-  const auto comm = make_single_communicator("world");
-  TrainConfig train;
-  AdamW optimizer(loaded.adapters().parameters(), train);
-  TrainStep step({loaded.model(), loaded.adapters(), *comm, optimizer}, {train, RouterConfig(), 1});
-  EXPECT_THROW_WITH(step.run(3, deal_rows({{{{1, 2}, {0, 0}, 0}}}, 0, 1, 1), 1e-3), InternalError,
-                    "step 3");
+  TrainedModel trained = alone(AdapterConfig(), at::kFloat, TrainConfig());
+  EXPECT_THROW_WITH(trained.step().run(3, deal_rows({{{{1, 2}, {0, 0}, 0}}}, 0, 1, 1), 1e-3),
+                    InternalError, "step 3");
 }
 
 TEST(StepRows, AreDealtRoundRobinAndCounted) {

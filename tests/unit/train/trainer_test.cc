@@ -41,31 +41,24 @@ class Job {
  public:
   Job(const std::filesystem::path& model, Communicator& communicator, const TrainConfig& train)
       : train_(train),
-        loaded_(model, AdapterConfig(), at::kFloat),
-        optimizer_(loaded_.adapters().parameters(), train_),
-        communicator_(communicator),
-        step_({loaded_.model(), loaded_.adapters(), communicator, optimizer_},
-              {train_, RouterConfig(), 33}),
+        trained_(model, AdapterConfig(), communicator, at::kFloat, {.train = train_}),
         feeder_(random_source(), train_.global_batch_size()) {
-    testing::randomize(loaded_.adapters(), 21, 0.1);
+    testing::randomize(trained_.adapters(), 21, 0.1);
   }
 
   Trainer::End run(Progress& progress, int64_t num_steps, const TrainerHooks& hooks) {
-    Trainer trainer({step_, feeder_, communicator_, optimizer_, loaded_.adapters()},
+    Trainer trainer({trained_.step(), feeder_, trained_.mesh(), trained_.optimizer()},
                     {train_, eval, num_steps, {}}, hooks);
     return trainer.run(progress);
   }
 
   EvalConfig eval;
-  AdapterSet& adapters() { return loaded_.adapters(); }
-  AdamW& optimizer() { return optimizer_; }
+  AdapterSet& adapters() { return trained_.adapters(); }
+  AdamW& optimizer() { return trained_.optimizer(); }
 
  private:
   TrainConfig train_;
-  testing::LoadedModel loaded_;
-  AdamW optimizer_;
-  Communicator& communicator_;
-  TrainStep step_;
+  testing::TrainedModel trained_;
   RowFeeder feeder_;
 };
 
@@ -114,6 +107,8 @@ TEST_F(TrainerTest, AStoppedAndContinuedRunGivesTheSameBits) {
     const at::NoGradGuard no_grad;
     for (size_t i = 0; i < resumed.adapters().parameters().size(); ++i) {
       resumed.adapters().parameters()[i].value.copy_(stopped.adapters().parameters()[i].value);
+    }
+    for (size_t i = 0; i < resumed.optimizer().parameters().size(); ++i) {
       resumed.optimizer().first_moments()[i].copy_(stopped.optimizer().first_moments()[i]);
       resumed.optimizer().second_moments()[i].copy_(stopped.optimizer().second_moments()[i]);
     }
