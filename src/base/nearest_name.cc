@@ -42,7 +42,7 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
     if (candidate.size() > kLongestName) continue;
     const size_t distance = edit_distance(name, candidate);
     const size_t allowed = std::max<size_t>(2, std::max(name.size(), candidate.size()) / 3);
-    if (distance > allowed) continue;
+    if (distance > allowed || distance >= name.size()) continue;  // nothing of it would be left
     if (best.empty() || distance < best_distance) {
       best = candidate;
       best_distance = distance;

@@ -1,10 +1,16 @@
 #include "config/cross_checks.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <initializer_list>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include <fmt/format.h>
 
+#include "base/divisors.h"
+#include "config/group_exchange.h"
 #include "config/schema.h"
 
 namespace molora {
@@ -71,9 +77,59 @@ class FieldPairs {
     check("adapter.router.balance_loss_coef", adapter.router().balance_loss_coef() != 0);
     check("adapter.router.z_loss_coef", adapter.router().z_loss_coef() != 0);
     check("adapter.expert_dropout", adapter.expert_dropout() != 0);
+    const ParallelConfig& parallel = config_.parallel();
+    check("parallel.expert_parallel", parallel.expert_parallel() != 1);
+    check("parallel.exchange", parallel.exchange() != ParallelConfig().exchange());
+  }
+
+  void check_exchange_groups() {
+    if (are_faulty({"adapter.targets"}) || has_faulty_target()) return;
+    for (const AskedExchange& group :
+         asked_exchanges(config_.parallel(), config_.adapter().targets())) {
+      const std::string name = fmt::format("parallel.exchange_by_group.{}", group.group);
+      if (group.has_experts || group.own == GroupExchangeConfig::inherit || are_faulty({name}))
+        continue;
+      add(name,
+          "has no effect: no linear of this group is 'experts' in adapter.targets; remove "
+          "it, or set one");
+    }
+  }
+
+  // What can be known without the model and the number of ranks; the rest is check_layout's.
+  void check_expert_shares() {
+    if (are_faulty({"adapter.num_experts", "adapter.targets", "parallel.exchange"}) ||
+        has_faulty_target()) {
+      return;
+    }
+    const ParallelConfig& parallel = config_.parallel();
+    check_share("parallel.expert_parallel", parallel.expert_parallel(),
+                {GroupExchangeConfig::tokens, GroupExchangeConfig::gather});
+    check_share("parallel.tensor_parallel", parallel.tensor_parallel(),
+                {GroupExchangeConfig::rank});
   }
 
  private:
+  // num_experts must be a multiple of the field's value where a group is asked for these modes.
+  void check_share(std::string_view name, int64_t ranks,
+                   const std::vector<GroupExchangeConfig::GroupExchange>& modes) {
+    if (are_faulty({name, "parallel.exchange_by_group"})) return;
+    const int64_t experts = config_.adapter().num_experts();
+    if (experts % ranks == 0) return;
+    std::string groups;
+    for (const AskedExchange& group :
+         asked_exchanges(config_.parallel(), config_.adapter().targets())) {
+      const bool is_meant = std::find(modes.begin(), modes.end(), group.mode) != modes.end();
+      if (!is_meant || !group.has_experts) continue;
+      if (are_faulty({fmt::format("parallel.exchange_by_group.{}", group.group)})) continue;
+      groups += fmt::format("{}{} ({})", groups.empty() ? "" : ", ", group.group,
+                            GroupExchangeConfig::GroupExchange_Name(group.mode));
+    }
+    if (groups.empty()) return;
+    add(name, fmt::format("expected a divisor of adapter.num_experts ({}), {}, for the exchange of "
+                          "{}, got {}",
+                          experts, alternatives(divisors(experts)), groups, ranks));
+  }
+
   bool are_faulty(std::initializer_list<std::string_view> names) const {
     for (const std::string_view name : names) {
       if (faults_.covers(name)) return true;
@@ -105,6 +161,8 @@ void check_between_fields(const RunConfig& config, const FieldPlaces& places, Fa
   pairs.check_warmup();
   pairs.check_targets();
   pairs.check_router();
+  pairs.check_exchange_groups();
+  pairs.check_expert_shares();
 }
 
 std::vector<std::string> config_warnings(const RunConfig& config, const FieldPlaces& places,

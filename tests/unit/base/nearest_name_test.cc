@@ -16,6 +16,9 @@ TEST(NearestName, FindsATypo) {
 TEST(NearestName, SaysNothingWhenNothingIsNear) {
   EXPECT_EQ(nearest_name("activation_checkpointing", kNames), "");
   EXPECT_EQ(nearest_name("x", {}), "");
+  EXPECT_EQ(nearest_name("", {"o"}), "");
+  EXPECT_EQ(nearest_name("x", {"o"}), "");
+  EXPECT_EQ(nearest_name("xy", {"o"}), "");
 }
 
 TEST(NearestName, IgnoresJunkOfAnyLength) {

@@ -78,6 +78,61 @@ TEST(CrossChecks, AcceptRouterDefaultsWithoutExperts) {
             "");
 }
 
+TEST(CrossChecks, RefuseExpertPlacementWithoutExperts) {
+  EXPECT_EQ(config_faults(kAllLora, {"parallel.expert_parallel=2", "parallel.exchange=gather"}),
+            "--set 'parallel.expert_parallel=2': parallel.expert_parallel: has no effect: no "
+            "linear in adapter.targets is 'experts'; remove it, or set one\n"
+            "  --set 'parallel.exchange=gather': parallel.exchange: has no effect: no linear in "
+            "adapter.targets is 'experts'; remove it, or set one");
+  EXPECT_EQ(config_faults(kAllLora, {"parallel.expert_parallel=1", "parallel.exchange=auto",
+                                     "parallel.tensor_parallel=2"}),
+            "");
+}
+
+TEST(CrossChecks, RefuseAnExchangeOfAGroupWithoutExperts) {
+  EXPECT_EQ(config_faults("parallel:\n  exchange_by_group:\n    qkv: rank\n    down: tokens\n"),
+            "run.yaml:3: parallel.exchange_by_group.qkv: has no effect: no linear of this group is "
+            "'experts' in adapter.targets; remove it, or set one");
+  EXPECT_EQ(config_faults("adapter: {targets: {v_proj: experts}}\n"
+                          "parallel: {exchange_by_group: {qkv: rank, o: inherit}}"),
+            "");
+}
+
+TEST(CrossChecks, RefuseExpertsThatCannotBeSharedOut) {
+  EXPECT_EQ(config_faults("adapter: {num_experts: 6}\n"
+                          "parallel:\n"
+                          "  expert_parallel: 4\n"
+                          "  exchange: tokens\n"
+                          "  exchange_by_group: {down: gather}\n"),
+            "run.yaml:3: parallel.expert_parallel: expected a divisor of adapter.num_experts (6), "
+            "1, 2, 3 or 6, for the exchange of gate_up (tokens), down (gather), got 4");
+  EXPECT_EQ(config_faults("", {"parallel.tensor_parallel=3", "parallel.expert_parallel=3",
+                               "parallel.exchange_by_group.down=rank"}),
+            "--set 'parallel.tensor_parallel=3': parallel.tensor_parallel: expected a divisor of "
+            "adapter.num_experts (8), 1, 2, 4 or 8, for the exchange of down (rank), got 3");
+}
+
+TEST(CrossChecks, AcceptUnevenExpertsWhereThePlacementIsFree) {
+  EXPECT_EQ(config_faults("", {"parallel.tensor_parallel=3", "parallel.expert_parallel=3"}), "");
+  EXPECT_EQ(config_faults("", {"parallel.tensor_parallel=3", "parallel.expert_parallel=3",
+                               "parallel.exchange=replicate"}),
+            "");
+  EXPECT_EQ(config_faults("", {"parallel.expert_parallel=3", "parallel.exchange=rank"}), "");
+}
+
+TEST(CrossChecks, AcceptPlacementsThatOneTensorRankMakesEqual) {
+  EXPECT_EQ(config_faults("", {"parallel.exchange=rank", "parallel.sequence_parallel=true"}), "");
+}
+
+TEST(CrossChecks, LeaveFaultyPlacementsOut) {
+  EXPECT_EQ(config_faults("", {"parallel.expert_parallel=3", "parallel.exchange=token",
+                               "parallel.tensor_parallel=0"}),
+            "--set 'parallel.exchange=token': parallel.exchange: expected one of auto, tokens, "
+            "rank, gather, replicate, got 'token'; did you mean 'tokens'?\n"
+            "  --set 'parallel.tensor_parallel=0': parallel.tensor_parallel: expected a whole "
+            "number at least 1 and at most 4096, got '0'");
+}
+
 TEST(CrossChecks, WarnOfAGateWithoutGradient) {
   EXPECT_THAT(warnings_of("{experts_per_token: 1}"),
               ElementsAre(::testing::StartsWith("run.yaml:2: adapter.experts_per_token: with the "

@@ -29,10 +29,19 @@ TEST(ResolvedYaml, ReadsBackToAnEqualMessage) {
 }
 
 TEST(ResolvedYaml, KeepsEveryFieldWhateverItsValue) {
-  const RunConfig config = testing::varied_config();
-  const RunConfig again = read_back(config);
-  EXPECT_THAT(config_difference(config, again), IsEmpty());
-  EXPECT_TRUE(MessageDifferencer::Equals(again, config));
+  // An exchange of a group whose linears are not `experts` (their default) would be refused.
+  RunConfig with_exchange = testing::varied_config();
+  with_exchange.mutable_adapter()->mutable_targets()->set_gate_proj(TargetsConfig::experts);
+  with_exchange.mutable_adapter()->mutable_targets()->set_down_proj(TargetsConfig::experts);
+  RunConfig with_targets = testing::varied_config();
+  auto& exchange = *with_targets.mutable_parallel()->mutable_exchange_by_group();
+  exchange.set_gate_up(GroupExchangeConfig::inherit);
+  exchange.set_down(GroupExchangeConfig::inherit);
+  for (const RunConfig& config : {with_exchange, with_targets}) {
+    const RunConfig again = read_back(config);
+    EXPECT_THAT(config_difference(config, again), IsEmpty());
+    EXPECT_TRUE(MessageDifferencer::Equals(again, config));
+  }
 }
 
 TEST(ResolvedYaml, VariesEveryFieldInTheTestAbove) {
