@@ -19,6 +19,7 @@ MAY_INCLUDE = {
     "tensor": ["io", "base"],
     "parallel": ["comm", "tensor", "io", "base"],
     "model": ["parallel", "comm", "tensor", "io", "config", "base"],
+    "plan": ["model", "parallel", "comm", "config", "base"],
     "train": ["model", "data", "parallel", "comm", "tensor", "config", "base"],
     "coord": ["config", "base"],
     "checkpoint": ["comm", "tensor", "io", "config", "base"],
