@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "support/expect_throw.h"
-#include "support/golden_folder.h"
+#include "support/stored_model.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
@@ -18,19 +18,10 @@ using nlohmann::json;
 using testing::TempFolder;
 using testing::TensorMap;
 using testing::tiny_config;
+using testing::write_tensors;
 
 BaseWeights load(const std::filesystem::path& folder, at::ScalarType type = at::kFloat) {
   return {folder, read_architecture(folder, {}), type};
-}
-
-void write_tensors(const std::filesystem::path& path, const TensorMap& tensors) {
-  std::vector<SafetensorsWriter::Declaration> declarations;
-  for (const auto& [name, tensor] : tensors) {
-    declarations.push_back({name, stored_dtype(tensor.scalar_type()), tensor.sizes().vec()});
-  }
-  SafetensorsWriter writer(path, declarations, {});
-  for (const auto& [name, tensor] : tensors) writer.write_next(tensor_bytes(tensor.contiguous()));
-  writer.finish();
 }
 
 // A tiny model whose tensors can be changed before it is written again.
