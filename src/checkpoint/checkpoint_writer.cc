@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "checkpoint/checkpoint_reader.h"
+#include "checkpoint/gather_state.h"
 #include "checkpoint/step_folder.h"
 #include "io/digest.h"
 #include "io/file.h"
@@ -100,9 +101,10 @@ std::filesystem::path write_checkpoint(Communicator& communicator,
                                        const TrainingState& state,
                                        const CheckpointIdentity& identity) {
   std::string failure;
+  const TrainingState whole = gather_on_rank_zero(communicator, state);
   if (communicator.rank() == 0) {
     try {
-      write_step(root, state, identity, communicator.size());
+      write_step(root, whole, identity, communicator.size());
     } catch (const std::exception& error) {
       failure = error.what();
     }

@@ -21,10 +21,11 @@ struct CheckpointIdentity {
 };
 
 // Writes <root>/step-N for the N of state.progress. Collective: every rank calls it at the same
-// step; rank 0, which owns every replicated tensor, does the writing, and all ranks learn how it
-// ended. An existing folder of the same step is left as it is when it is valid and replaced
-// otherwise. Blocks until the commit is on the device. Returns the committed folder.
-// Throws on every rank: CheckpointError with rank 0's reason; nothing was committed then.
+// step; the slices of all ranks are put together on rank 0, which does the writing (files do not
+// depend on the layout), and all ranks learn how it ended. An existing folder of the same step is
+// left as it is when it is valid and replaced otherwise. Blocks until the commit is on the device.
+// Returns the committed folder. Throws on every rank: CheckpointError with rank 0's reason; nothing
+// was committed then.
 std::filesystem::path write_checkpoint(Communicator& communicator,
                                        const std::filesystem::path& root,
                                        const TrainingState& state,

@@ -3,7 +3,8 @@
 namespace molora {
 
 TensorSlice whole_tensor(const std::string& name, const Tensor& value) {
-  return {name, value.detach(), value.sizes().vec(), Shape(static_cast<size_t>(value.dim()), 0)};
+  return {name, value.detach(), value.sizes().vec(), Shape(static_cast<size_t>(value.dim()), 0),
+          value.scalar_type()};
 }
 
 }  // namespace molora

@@ -38,9 +38,10 @@ size_t index_of_largest(const std::vector<double>& scores) {
 // The log-likelihood of each sequence's supervised tokens, one forward pass.
 std::vector<double> sequence_scores(const CausalLM& model, const std::vector<TrainRow>& rows) {
   const MicroBatch batch = make_micro_batch(rows);
-  const Tensor hidden_TD = model.hidden_states({.batch = batch.tokens});
-  const TokenLoss loss =
-      next_token_loss(model, hidden_TD.index_select(0, batch.predictors_N), batch.targets_N);
+  const ForwardContext context{.batch = batch.tokens};
+  const Tensor hidden_TD = model.hidden_states(context);
+  const TokenLoss loss = next_token_loss(
+      model, model.head_states(hidden_TD, batch.predictors_N, context), batch.targets_N);
   const Tensor sums = at::zeros(static_cast<int64_t>(rows.size()), at::kDouble);
   sums.index_add_(0, batch.sequence_N, -loss.nll_N.to(at::kDouble));
   return {sums.const_data_ptr<double>(), sums.const_data_ptr<double>() + sums.numel()};
@@ -85,6 +86,7 @@ std::vector<TaskResult> Evaluator::run(Communicator& communicator,
     begin = end;
     if (on_progress) on_progress(begin, set_.items.size());
   }
+  model_.join_others();
 
   static_assert(sizeof(Sums) == kSumsPerTask * sizeof(double));
   fixed_order_sum(communicator,
@@ -130,9 +132,10 @@ void Evaluator::add_losses(size_t begin, size_t end, std::vector<Sums>& sums) co
     offset += static_cast<int64_t>(item.sample.ids.size());
   }
   const MicroBatch batch = make_micro_batch(rows);
-  const Tensor hidden_TD = model_.hidden_states({.batch = batch.tokens});
-  const TokenLoss loss =
-      next_token_loss(model_, hidden_TD.index_select(0, batch.predictors_N), batch.targets_N);
+  const ForwardContext context{.batch = batch.tokens};
+  const Tensor hidden_TD = model_.hidden_states(context);
+  const TokenLoss loss = next_token_loss(
+      model_, model_.head_states(hidden_TD, batch.predictors_N, context), batch.targets_N);
   const Tensor nll_N = loss.nll_N.to(at::kDouble);
   for (int64_t n = 0; n < nll_N.size(0); ++n) {
     const auto sequence = static_cast<size_t>(batch.sequence_N.const_data_ptr<int64_t>()[n]);

@@ -31,7 +31,9 @@ class Evaluator {
   // Refers to model and set, which must outlive it. The set holds this rank's share.
   Evaluator(const CausalLM& model, const EvalSet& set, const EvaluatorOptions& options);
 
-  // One result per task of the set, over all ranks, equal on every rank. Collective: one fp64 sum.
+  // One result per task of the set, over all members of `communicator`, which hold different shares
+  // (the dp axis: the ranks of a tp group work on the same one); equal on every rank. Collective
+  // over all ranks: the passes themselves, then one fp64 sum on `communicator`.
   // `on_progress`: called now and then with the items done and the items of this rank.
   using OnProgress = std::function<void(size_t, size_t)>;
   std::vector<TaskResult> run(Communicator& communicator, const OnProgress& on_progress = {}) const;

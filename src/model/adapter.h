@@ -43,7 +43,7 @@ class AdapterSet {
   // a = sqrt(5); the default of a linear), B zero. Each tensor's numbers depend on the seed, its
   // name and its expert alone.
   // Every layout begins with the same numbers.
-  // REQUIRES: the sizes divide (plan/check_layout).
+  // REQUIRES: the sizes divide (plan/layout.h).
   AdapterSet(const Architecture& architecture, const AdapterConfig& config, uint64_t seed,
              at::ScalarType master_type, const AdapterPlacement& placement = {});
 

@@ -12,9 +12,10 @@ namespace molora {
 BaseWeights::BaseWeights(const WeightFiles& files, at::ScalarType compute_type, int64_t tp,
                          int64_t tp_rank, std::string fingerprint)
     : fingerprint_(std::move(fingerprint)), stored_bytes_(files.stored_bytes()) {
+  const ReadBuffer buffer;
   for (const ExpectedTensor& tensor : files.expected()) {
     const TensorBox box = held_box(files.architecture(), tensor, tp, tp_rank);
-    const Tensor slice = load_box(files.at(tensor.name), box, compute_type);
+    const Tensor slice = load_box(files.at(tensor.name), box, compute_type, buffer);
     kept_bytes_ += static_cast<int64_t>(slice.nbytes());
     tensors_[tensor.name] = slice;
   }

@@ -1,5 +1,6 @@
 #include "model/decoder.h"
 
+#include <algorithm>
 #include <memory>
 
 #include <ATen/core/grad_mode.h>
@@ -34,6 +35,17 @@ Tensor maybe_recompute(const ForwardContext& context, const std::vector<Tensor>&
   return again && has_gradient ? recompute_in_backward(function, inputs) : function(inputs);
 }
 
+// Whether ranks that work on different tokens take part in each other's passes.
+bool experts_lie_across_data(const MeshShape& shape, const AdapterSet& adapters) {
+  const bool are_exchanged =
+      std::any_of(adapters.linears().begin(), adapters.linears().end(), [](const auto& linear) {
+        return linear.place.mode == ExchangeMode::kTokens ||
+               linear.place.mode == ExchangeMode::kGather;
+      });
+  // ep groups are neighbours, and so are tp groups: one lies within the other or does not.
+  return are_exchanged && shape.tp % shape.ep != 0;
+}
+
 }  // namespace
 
 CausalLM::CausalLM(const Architecture& architecture, const BaseWeights& weights,
@@ -61,9 +73,24 @@ CausalLM::CausalLM(const Architecture& architecture, const BaseWeights& weights,
   final_norm_D_ = weights.get("model.norm.weight");
   head_weight_vD_ = architecture_.has_tied_head ? embedding_vD_ : weights.get("lm_head.weight");
   rotary_frequencies_ = rotary_frequencies(architecture_, embedding_vD_.scalar_type());
+  if (experts_lie_across_data(layout.mesh.shape(), adapters)) {
+    rounds_.emplace(layout.mesh.axis(Axis::kAll));
+  }
 }
 
 Tensor CausalLM::hidden_states(const ForwardContext& context) const {
+  if (rounds_ && context.mode == ForwardMode::kEval) rounds_->begin_with_work();
+  return run_layers(context);
+}
+
+void CausalLM::join_others() const {
+  if (!rounds_) return;
+  const at::NoGradGuard no_grad;
+  const TokenBatch nothing = make_token_batch({}, {});
+  while (rounds_->others_have_work()) (void)run_layers({.batch = nothing});
+}
+
+Tensor CausalLM::run_layers(const ForwardContext& context) const {
   const auto observe = [&](int64_t k, const Tensor& x) {
     if (context.on_hidden) context.on_hidden(k, x);
   };

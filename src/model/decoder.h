@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -29,6 +30,7 @@
 #include "model/parallel_layout.h"
 #include "model/parallel_linear.h"
 #include "model/rope.h"
+#include "parallel/rounds.h"
 
 namespace molora {
 
@@ -46,6 +48,11 @@ class CausalLM {
   // gradients are recorded. A batch without tokens gives an empty, connected result. Collective
   // over the tp group, and over the ranks that exchange tokens or experts with it.
   Tensor hidden_states(const ForwardContext& context) const;
+
+  // Takes part in the evaluation passes of other ranks until none has work. For a rank that is done
+  // with its own, where experts lie across ranks with different tokens; elsewhere it returns at
+  // once. Collective over all ranks.
+  void join_others() const;
 
   // The states of these tokens of the batch as the head reads them, [selected, hidden] on every
   // rank: inside the border of a column-parallel linear. tokens_N: int64, ascending.
@@ -82,6 +89,7 @@ class CausalLM {
     RotaryTables rotary;
   };
 
+  Tensor run_layers(const ForwardContext& context) const;
   Tensor embed(const ForwardPass& pass) const;
   Tensor layer_forward(int64_t index, const Tensor& x_TD, const Pass& pass) const;
   Tensor attention(int64_t index, const Tensor& x_TD, const Pass& pass) const;
@@ -100,6 +108,7 @@ class CausalLM {
   Tensor final_norm_D_;
   Tensor head_weight_vD_;
   Tensor rotary_frequencies_;
+  mutable std::optional<Rounds> rounds_;  // where passes of ranks with different tokens meet
 };
 
 }  // namespace molora

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
 #include <fmt/format.h>
 
@@ -13,8 +12,6 @@
 namespace molora {
 
 namespace {
-
-constexpr size_t kBlockBytes = size_t{4} << 20;
 
 // A box as equal pieces, each of which lies together in the file: parts of rows, or one piece when
 // the rows are whole. All numbers count elements of the tensor.
@@ -60,14 +57,14 @@ void read_elements(const StoredTensor& tensor, const Pieces& pieces, int64_t beg
   }
 }
 
-void read_converted(const StoredTensor& tensor, const Pieces& pieces, Tensor& result) {
-  const auto block = static_cast<int64_t>(kBlockBytes / dtype_bytes(tensor.entry.dtype));
+void read_converted(const StoredTensor& tensor, const Pieces& pieces, const ReadBuffer& buffer,
+                    const Tensor& result) {
+  const auto block = ReadBuffer::kBytes / static_cast<int64_t>(dtype_bytes(tensor.entry.dtype));
   const int64_t total = result.numel();
-  const Tensor buffer = at::empty({std::min(block, total)}, scalar_type(tensor.entry.dtype));
   const Tensor flat = result.view({total});
   for (int64_t begin = 0; begin < total; begin += block) {
     const int64_t count = std::min(block, total - begin);
-    Tensor stored = buffer.slice(0, 0, count);
+    Tensor stored = buffer.elements(count, scalar_type(tensor.entry.dtype));
     read_elements(tensor, pieces, begin, mutable_tensor_bytes(stored));
     flat.slice(0, begin, begin + count).copy_(stored);
   }
@@ -80,18 +77,25 @@ void throw_data_error(const StoredTensor& tensor, const std::string& what) {
       fmt::format("{}: tensor {}: {}", tensor.file->path().string(), tensor.entry.name, what));
 }
 
-void read_blocks(const StoredTensor& tensor,
+Tensor ReadBuffer::elements(int64_t count, at::ScalarType type) const {
+  const auto bytes = count * static_cast<int64_t>(at::elementSize(type));
+  MOLORA_CHECK(bytes <= kBytes, "{} bytes", bytes);
+  return bytes_.slice(0, 0, bytes).view(type);
+}
+
+void read_blocks(const StoredTensor& tensor, const ReadBuffer& buffer,
                  const std::function<void(std::span<const std::byte>)>& use) {
-  const uint64_t total = tensor.entry.bytes;
-  std::vector<std::byte> buffer(std::min<uint64_t>(kBlockBytes, total));
-  for (uint64_t begin = 0; begin < total; begin += kBlockBytes) {
-    const auto block = std::span(buffer).first(std::min<uint64_t>(kBlockBytes, total - begin));
-    tensor.file->read(tensor.entry, begin, block);
+  const auto total = static_cast<int64_t>(tensor.entry.bytes);
+  for (int64_t begin = 0; begin < total; begin += ReadBuffer::kBytes) {
+    Tensor bytes = buffer.elements(std::min(ReadBuffer::kBytes, total - begin), at::kByte);
+    const std::span<std::byte> block = mutable_tensor_bytes(bytes);
+    tensor.file->read(tensor.entry, static_cast<uint64_t>(begin), block);
     use(block);
   }
 }
 
-Tensor load_box(const StoredTensor& tensor, const TensorBox& box, at::ScalarType type) {
+Tensor load_box(const StoredTensor& tensor, const TensorBox& box, at::ScalarType type,
+                const ReadBuffer& buffer) {
   const TensorEntry& entry = tensor.entry;
   const Pieces pieces = pieces_of(entry.shape, box);
   const size_t width = dtype_bytes(entry.dtype);
@@ -106,7 +110,7 @@ Tensor load_box(const StoredTensor& tensor, const TensorBox& box, at::ScalarType
   if (is_same_type) {
     read_elements(tensor, pieces, 0, mutable_tensor_bytes(result));
   } else {
-    read_converted(tensor, pieces, result);
+    read_converted(tensor, pieces, buffer, result);
   }
   return result;
 }

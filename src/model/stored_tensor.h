@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -21,21 +22,36 @@ struct StoredTensor {
   TensorEntry entry;
 };
 
+// A few MiB to read through, made once for many tensors: small memory taken and given back between
+// large results would leave holes that count like results.
+class ReadBuffer {
+ public:
+  static constexpr int64_t kBytes = int64_t{4} << 20;
+
+  ReadBuffer() : bytes_(at::empty({kBytes}, at::kByte)) {}
+  // Its first elements as those of `type`. REQUIRES: they fit.
+  Tensor elements(int64_t count, at::ScalarType type) const;
+
+ private:
+  Tensor bytes_;
+};
+
 // Throws: DataError "file: tensor name: what".
 [[noreturn]] void throw_data_error(const StoredTensor& tensor, const std::string& what);
 
 // The stored bytes front to back, in blocks of whole elements that are valid during the call. They
-// are read into one buffer of a few MiB, not mapped: nothing of them stays in memory.
+// are read into `buffer`, not mapped: nothing else of them stays in memory.
 // Throws: IoError, and what `use` throws.
-void read_blocks(const StoredTensor& tensor,
+void read_blocks(const StoredTensor& tensor, const ReadBuffer& buffer,
                  const std::function<void(std::span<const std::byte>)>& use);
 
 // `box` of the tensor, converted to `type`: bit for bit what slicing the converted whole gives.
 //
 // A box that lies together and aligned in the file and is stored in `type` reads the mapped file in
-// place (no copy, read-only). Any other is read into memory of its own; beside that a conversion
-// takes a buffer of a few MiB, and no more than the box is read.
-// REQUIRES: the tensor has one dim or two, and the box lies inside. Throws: IoError.
-Tensor load_box(const StoredTensor& tensor, const TensorBox& box, at::ScalarType type);
+// place (no copy, read-only). Any other is read into memory of its own, through `buffer` where it
+// is converted; no more than the box is read. REQUIRES: the tensor has one dim or two, and the box
+// lies inside. Throws: IoError.
+Tensor load_box(const StoredTensor& tensor, const TensorBox& box, at::ScalarType type,
+                const ReadBuffer& buffer);
 
 }  // namespace molora

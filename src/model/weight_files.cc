@@ -114,10 +114,10 @@ bool all_finite(std::span<const std::byte> bytes, DType dtype) {
 }
 
 // The line of check_contents() for one tensor.
-std::string checked_digest(const StoredTensor& tensor) {
+std::string checked_digest(const StoredTensor& tensor, const ReadBuffer& buffer) {
   const TensorEntry& entry = tensor.entry;
   Xxh3 digest;
-  read_blocks(tensor, [&](std::span<const std::byte> block) {
+  read_blocks(tensor, buffer, [&](std::span<const std::byte> block) {
     if (!all_finite(block, entry.dtype)) throw_data_error(tensor, "holds NaN or infinite values");
     digest.update(block);
   });
@@ -126,17 +126,19 @@ std::string checked_digest(const StoredTensor& tensor) {
 }
 
 // A head beside a tied embedding must be that embedding, byte for byte.
-void check_tied_head(const StoredTensor& head, const StoredTensor& embedding) {
+void check_tied_head(const StoredTensor& head, const StoredTensor& embedding,
+                     const ReadBuffer& buffer) {
   bool is_same = head.entry.bytes == embedding.entry.bytes;
-  std::vector<std::byte> other;
+  const ReadBuffer other_buffer;
   uint64_t begin = 0;
   const auto compare = [&](std::span<const std::byte> block) {
-    other.resize(block.size());
+    Tensor bytes = other_buffer.elements(static_cast<int64_t>(block.size()), at::kByte);
+    const std::span<std::byte> other = mutable_tensor_bytes(bytes);
     embedding.file->read(embedding.entry, begin, other);
     is_same = is_same && std::equal(block.begin(), block.end(), other.begin());
     begin += block.size();
   };
-  if (is_same) read_blocks(head, compare);
+  if (is_same) read_blocks(head, buffer, compare);
   if (!is_same) {
     throw_data_error(head,
                      "differs from model.embed_tokens.weight although tie_word_embeddings is true");
@@ -193,12 +195,13 @@ std::vector<std::string> WeightFiles::names_of_share(int64_t share, int64_t num_
 }
 
 std::string WeightFiles::check_contents(int64_t share, int64_t num_shares) const {
+  const ReadBuffer buffer;
   std::string digests;
   for (const std::string& name : names_of_share(share, num_shares)) {
     if (is_tied_head(name)) {
-      check_tied_head(at(name), at(kEmbeddingName));
+      check_tied_head(at(name), at(kEmbeddingName), buffer);
     } else {
-      digests += checked_digest(at(name));
+      digests += checked_digest(at(name), buffer);
     }
   }
   return digests;

@@ -10,8 +10,31 @@
 
 namespace molora {
 
+namespace {
+
+// A run may be used on other ranks than it was trained on: where its layout does not fit their
+// number, each rank takes a whole copy.
+RunConfig fit_layout(RunConfig config, Communicator& world) {
+  const ParallelConfig& parallel = config.parallel();
+  const auto ranks = static_cast<uint32_t>(world.size());
+  if (ranks % parallel.tensor_parallel() == 0 && ranks % parallel.expert_parallel() == 0) {
+    return config;
+  }
+  if (world.rank() == 0) {
+    spdlog::info(
+        "the run's layout (tensor_parallel {}, expert_parallel {}) does not fit {} rank{}: each "
+        "holds the whole model",
+        parallel.tensor_parallel(), parallel.expert_parallel(), ranks, ranks == 1 ? "" : "s");
+  }
+  config.mutable_parallel()->set_tensor_parallel(1);
+  config.mutable_parallel()->set_expert_parallel(1);
+  return config;
+}
+
+}  // namespace
+
 AdaptedSession::AdaptedSession(const ResolvedModel& model, Communicator& world)
-    : config_(model.config), session_(config_, world) {
+    : config_(fit_layout(model.config, world)), session_(config_, world) {
   if (model.step_folder.empty()) {
     if (world.rank() == 0) spdlog::info("no checkpoint: this is the base model");
     return;

@@ -9,6 +9,7 @@
 
 #include "config/resolved_yaml.h"
 #include "data/row_plan.h"
+#include "plan/layout.h"
 #include "worker/console.h"
 #include "worker/model_session.h"
 #include "worker/together.h"
@@ -87,14 +88,14 @@ std::string memory_text(const Architecture& architecture, const RunConfig& confi
       mebibytes(2 * trained * master));
 }
 
-std::string run_text(const RunConfig& config, const TrainingData& data, int world_size) {
+std::string run_text(const RunConfig& config, const TrainingData& data, const MeshShape& shape) {
   const TrainConfig& train = config.train();
   RowFeeder feeder(data.source(), train.global_batch_size());
   const RowFeeder::RunLength length = run_length(train, Progress(), feeder);
   const auto rows = data.plan(0);
   const DataReport& report = data.cache().report();
-  const int64_t ranks = world_size;
-  const int64_t rows_per_rank = (train.global_batch_size() + ranks - 1) / ranks;
+  const int64_t groups = shape.dp;
+  const int64_t rows_per_rank = (train.global_batch_size() + groups - 1) / groups;
   const int64_t micro_steps =
       (rows_per_rank + train.micro_batch_size() - 1) / train.micro_batch_size();
   const double fill = fill_rate(
@@ -104,14 +105,14 @@ std::string run_text(const RunConfig& config, const TrainingData& data, int worl
       "  data                  {}\n"
       "  tokens                {} ({} of them in the loss)\n"
       "  rows in a pass        {} of at most {} tokens, {:.1f}% full\n"
-      "  ranks                 {} (each a whole copy of the base)\n"
-      "  step                  {} rows: {} micro-steps of up to {} rows on each rank\n"
+      "  ranks                 {} ({})\n"
+      "  step                  {} rows: {} micro-steps of up to {} rows on each dp rank\n"
       "  steps                 {} ({})\n"
       "  output                {}\n",
       report.summary(), grouped(static_cast<int64_t>(report.num_tokens)),
       grouped(static_cast<int64_t>(report.num_supervised_tokens)), grouped(std::ssize(rows)),
-      config.data().max_length(), 100.0 * fill, world_size, train.global_batch_size(), micro_steps,
-      train.micro_batch_size(), grouped(length.num_steps),
+      config.data().max_length(), 100.0 * fill, shape.world(), mesh_text(shape),
+      train.global_batch_size(), micro_steps, train.micro_batch_size(), grouped(length.num_steps),
       train.max_steps() > 0 ? "train.max_steps"
                             : fmt::format("{} passes over the data", train.num_epochs()),
       config.output_dir());
@@ -121,10 +122,12 @@ std::string describe(const RunConfig& config, int world_size) {
   const ScratchFolder scratch;
   const auto alone = make_single_communicator("dry run");
   const SessionParts parts = read_session_parts(config);
+  const MeshShape shape =
+      check_layout(config.parallel(), config.adapter(), parts.architecture, world_size);
   const TrainingData data(config, parts.chat_template, scratch.path(), *alone);
   return fmt::format("{}\n{}\n{}\n{}", resolved_yaml(config),
                      parameter_text(parts.architecture, config),
-                     memory_text(parts.architecture, config), run_text(config, data, world_size));
+                     memory_text(parts.architecture, config), run_text(config, data, shape));
 }
 
 }  // namespace

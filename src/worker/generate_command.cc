@@ -4,6 +4,7 @@
 #include <memory>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
 #include "generate/generator.h"
@@ -92,22 +93,50 @@ class AnswerPrinter {
   std::vector<std::string> waiting_;
 };
 
-void generate_answers(const GenerateArguments& arguments, const ModelSession& session) {
-  const std::vector<std::string> prompts = read_prompts(arguments);
+// Prompts and their tokens, the same on every rank; read by rank 0.
+struct Prompts {
+  std::vector<std::string> texts;
   std::vector<std::vector<int32_t>> encoded;
-  encoded.reserve(prompts.size());
-  for (const std::string& prompt : prompts) {
-    encoded.push_back(encode_prompt(prompt, arguments, session));
+};
+
+Prompts share_prompts(const GenerateArguments& arguments, const ModelSession& session,
+                      Communicator& world) {
+  const std::string text = on_rank_zero(world, [&] {
+    nlohmann::json list = nlohmann::json::array();
+    for (const std::string& prompt : read_prompts(arguments)) {
+      list.push_back({{"text", prompt}, {"ids", encode_prompt(prompt, arguments, session)}});
+    }
+    return list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  });
+  Prompts prompts;
+  for (const auto& prompt : nlohmann::json::parse(text)) {
+    prompts.texts.push_back(prompt.at("text").get<std::string>());
+    prompts.encoded.push_back(prompt.at("ids").get<std::vector<int32_t>>());
   }
-  GenerationOptions options;
-  options.sampling = {arguments.temperature, arguments.top_k, arguments.top_p, arguments.seed};
-  options.max_new_tokens = arguments.max_new_tokens;
-  options.stop_ids = session.chat_template().stop_ids();
-  const auto& eos = session.architecture().eos_ids;
-  options.stop_ids.insert(options.stop_ids.end(), eos.begin(), eos.end());
-  AnswerPrinter printer(session.tokenizer(), prompts);
-  printer.finish(generate(session.model(), encoded, options,
-                          [&](size_t answer, int32_t id) { printer.token(answer, id); }));
+  return prompts;
+}
+
+// One tp group answers; the others help where experts lie across them. Every rank of the group
+// comes to the same tokens, rank 0 prints them.
+void generate_answers(const GenerateArguments& arguments, const ModelSession& session,
+                      Communicator& world) {
+  const Prompts prompts = share_prompts(arguments, session, world);
+  if (session.mesh().dp_rank() == 0) {
+    GenerationOptions options;
+    options.sampling = {arguments.temperature, arguments.top_k, arguments.top_p, arguments.seed};
+    options.max_new_tokens = arguments.max_new_tokens;
+    options.stop_ids = session.chat_template().stop_ids();
+    const auto& eos = session.architecture().eos_ids;
+    options.stop_ids.insert(options.stop_ids.end(), eos.begin(), eos.end());
+    if (world.rank() == 0) {
+      AnswerPrinter printer(session.tokenizer(), prompts.texts);
+      printer.finish(generate(session.model(), prompts.encoded, options,
+                              [&](size_t answer, int32_t id) { printer.token(answer, id); }));
+    } else {
+      (void)generate(session.model(), prompts.encoded, options);
+    }
+  }
+  session.model().join_others();
 }
 
 }  // namespace
@@ -115,9 +144,7 @@ void generate_answers(const GenerateArguments& arguments, const ModelSession& se
 ExitCode run_generate(const GenerateArguments& arguments, Communicator& world) {
   set_compute_threads(world);
   AdaptedSession adapted(resolve_model(arguments.model, world), world);
-  together(world, [&] {
-    if (world.rank() == 0) generate_answers(arguments, adapted.session());
-  });
+  generate_answers(arguments, adapted.session(), world);
   return ExitCode::kDone;
 }
 

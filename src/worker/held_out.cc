@@ -12,16 +12,16 @@ namespace molora {
 namespace {
 
 EvalSet read_share(const DataConfig& config, const HeldOutOptions& options,
-                   const ChatTemplate& answers_template, Communicator& world, uint64_t& num_bad) {
+                   const ChatTemplate& answers_template, const Mesh& mesh, uint64_t& num_bad) {
   EvalSetBuilder builder(answers_template, {.max_length = config.max_length(),
                                             .max_samples_per_task = options.max_samples_per_task,
-                                            .share = world.rank(),
-                                            .num_shares = world.size()});
+                                            .share = mesh.dp_rank(),
+                                            .num_shares = mesh.shape().dp});
   for (const DataSource& source : config.eval()) {
     SampleReader reader(source, {.on_bad_sample = config.on_bad_sample()});
     while (const auto conversation = reader.next()) builder.add(*conversation);
     num_bad += reader.report().num_bad;
-    if (world.rank() != 0) continue;
+    if (mesh.world_rank() != 0) continue;
     for (const BadSample& bad : reader.report().first_bad) {
       spdlog::warn("skipped {}", bad.message());
     }
@@ -33,11 +33,12 @@ EvalSet read_share(const DataConfig& config, const HeldOutOptions& options,
 
 HeldOut::HeldOut(const DataConfig& config, const HeldOutOptions& options,
                  const ModelSession& session, Communicator& world)
-    : world_(world),
+    : data_axis_(session.mesh().axis(Axis::kData)),
       answers_template_(session.tokenizer(), config.chat_template(), config.system_prompt(),
                         DataConfig::answers) {
   uint64_t num_bad = 0;
-  together(world, [&] { set_ = read_share(config, options, answers_template_, world, num_bad); });
+  together(world,
+           [&] { set_ = read_share(config, options, answers_template_, session.mesh(), num_bad); });
   EvaluatorOptions evaluator;
   evaluator.max_new_tokens = options.max_new_tokens;
   evaluator.stop_ids = answers_template_.stop_ids();
@@ -48,7 +49,7 @@ HeldOut::HeldOut(const DataConfig& config, const HeldOutOptions& options,
 
   std::vector<int64_t> counts = {static_cast<int64_t>(set_.items.size()), set_.num_over_limit,
                                  set_.num_truncated, set_.num_dropped};
-  fixed_order_sum(world, std::span(counts));
+  fixed_order_sum(data_axis_, std::span(counts));
   if (world.rank() != 0) return;
   std::string left_out;
   const auto add = [&left_out](int64_t count, const std::string& what) {
@@ -62,7 +63,7 @@ HeldOut::HeldOut(const DataConfig& config, const HeldOutOptions& options,
 }
 
 std::vector<TaskResult> HeldOut::evaluate(const Evaluator::OnProgress& on_progress) const {
-  return evaluator_->run(world_, on_progress);
+  return evaluator_->run(data_axis_, on_progress);
 }
 
 }  // namespace molora

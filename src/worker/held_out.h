@@ -19,7 +19,7 @@ struct HeldOutOptions {
 // Its parts refer to each other: neither copied nor moved.
 class HeldOut {
  public:
-  // Reads the sources (`data.eval`, or others in their place); each rank keeps its share. Rank 0
+  // Reads the sources (`data.eval`, or others in their place); each dp rank keeps its share. Rank 0
   // says what was left out. Collective. Throws: DataError, IoError.
   HeldOut(const DataConfig& config, const HeldOutOptions& options, const ModelSession& session,
           Communicator& world);
@@ -33,7 +33,7 @@ class HeldOut {
   std::vector<TaskResult> evaluate(const Evaluator::OnProgress& on_progress = {}) const;
 
  private:
-  Communicator& world_;
+  Communicator& data_axis_;
   // Held-out loss is over the answers, whatever mask the training uses: format tokens are learned
   // in a few steps and would hide what is worth knowing.
   ChatTemplate answers_template_;

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/host_name.h"
+#include "plan/layout.h"
 #include "worker/together.h"
 
 namespace molora {
@@ -43,16 +44,42 @@ void check_length(const RunConfig& config, const Architecture& architecture) {
       architecture.max_position));
 }
 
+// This rank's place among the ranks of its machine.
+struct MachineShare {
+  std::vector<size_t> ranks;  // of the world, ascending
+  int64_t index = 0;
+};
+
+MachineShare machine_share(Communicator& world) {
+  const std::vector<std::string> hosts = all_gather_text(world, host_name());
+  MachineShare share;
+  for (size_t rank = 0; rank < hosts.size(); ++rank) {
+    if (hosts[rank] != hosts[static_cast<size_t>(world.rank())]) continue;
+    if (static_cast<int>(rank) < world.rank()) ++share.index;
+    share.ranks.push_back(rank);
+  }
+  return share;
+}
+
 void check_same_weights(Communicator& world, const std::string& fingerprint,
                         const std::string& path) {
   const std::vector<std::string> all = all_gather_text(world, fingerprint);
   for (size_t rank = 0; rank < all.size(); ++rank) {
     if (all[rank] == all[0]) continue;
     throw DataError(fmt::format(
-        "{}: rank {} read other weights than rank 0 (fingerprint {} against {}); the folder must "
-        "hold the same files on every machine",
+        "{}: the machine of rank {} has other weights than that of rank 0 (fingerprint {} against "
+        "{}); the folder must hold the same files on every machine",
         path, rank, all[rank], all[0]));
   }
+}
+
+ExchangeModes exchange_modes(const RunConfig& config) {
+  const auto asked = asked_modes(config.parallel(), config.adapter());
+  ExchangeModes modes;
+  for (size_t group = 0; group < kNumLinearGroups; ++group) {
+    modes.by_group[group] = asked[group].value_or(ExchangeMode::kReplicate);
+  }
+  return modes;
 }
 
 }  // namespace
@@ -87,24 +114,60 @@ SessionParts read_session_parts(const RunConfig& config) {
 }
 
 ModelSession::ModelSession(const RunConfig& config, Communicator& world) {
-  together(world, [&] { load(config); });
-  check_same_weights(world, weights_->fingerprint(), config.model().path());
-  if (world.rank() != 0) return;
+  MeshShape shape;
+  together(world, [&] {
+    parts_.emplace(read_session_parts(config));
+    shape = check_layout(config.parallel(), config.adapter(), architecture(), world.size());
+    modes_ = exchange_modes(config);
+  });
+  mesh_.emplace(world, shape);
+  layout_.emplace(ParallelLayout{*mesh_, config.parallel().sequence_parallel()});
+  load_weights(config, world);
+  together(world, [&] {
+    const at::ScalarType type = weights_->get("model.norm.weight").scalar_type();
+    adapters_.emplace(architecture(), config.adapter(), config.seed(),
+                      type == at::kDouble ? at::kDouble : at::kFloat,
+                      AdapterPlacement{shape, mesh_->world_rank(), modes_});
+    model_.emplace(architecture(), *weights_, *adapters_, *layout_);
+  });
+  if (world.rank() == 0) log_what_was_found(config);
+}
+
+void ModelSession::load_weights(const RunConfig& config, Communicator& world) {
+  const MachineShare share = machine_share(world);
+  std::optional<WeightFiles> files;
+  std::string own_digests;
+  together(world, [&] {
+    files.emplace(config.model().path(), architecture());
+    own_digests = files->check_contents(share.index, std::ssize(share.ranks));
+  });
+  const std::vector<std::string> all_digests = all_gather_text(world, own_digests);
+  std::vector<std::string> of_this_machine;
+  for (const size_t rank : share.ranks) of_this_machine.push_back(all_digests[rank]);
+  const std::string fingerprint = files->fingerprint(of_this_machine);
+  check_same_weights(world, fingerprint, config.model().path());
+  together(world, [&] {
+    weights_.emplace(*files, compute_type(config.model().precision()), mesh_->shape().tp,
+                     mesh_->tp_rank(), fingerprint);
+  });
+}
+
+void ModelSession::log_what_was_found(const RunConfig& config) const {
   const AdapterCounts counts = count_adapter_parameters(architecture(), config.adapter());
   spdlog::info("{}: {:.1f}M parameters in {} layers, fingerprint {}; {:.2f}M are trained on top",
                config.model().path(),
                static_cast<double>(count_base_parameters(architecture())) * 1e-6,
                architecture().num_layers, weights_->fingerprint(),
                static_cast<double>(counts.total()) * 1e-6);
-}
-
-void ModelSession::load(const RunConfig& config) {
-  parts_.emplace(read_session_parts(config));
-  const at::ScalarType type = compute_type(config.model().precision());
-  weights_.emplace(config.model().path(), parts_->architecture, type);
-  adapters_.emplace(parts_->architecture, config.adapter(), config.seed(),
-                    type == at::kDouble ? at::kDouble : at::kFloat);
-  model_.emplace(parts_->architecture, *weights_, *adapters_);
+  if (mesh_->shape().world() == 1) return;
+  std::string modes;
+  for (const LinearGroup group : kLinearGroups) {
+    modes += fmt::format(" {} {}", linear_group_name(group), exchange_mode_name(modes_.of(group)));
+  }
+  spdlog::info("layout {}{}, exchange:{}; each rank keeps {:.1f} MiB of the base",
+               mesh_text(mesh_->shape()),
+               layout_->has_sequence_parallel ? ", sequence parallel" : "", modes,
+               static_cast<double>(weights_->kept_bytes()) / (1 << 20));
 }
 
 }  // namespace molora

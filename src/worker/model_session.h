@@ -25,9 +25,9 @@ SessionParts read_session_parts(const RunConfig& config);
 // The parts refer to each other: neither copied nor moved.
 class ModelSession {
  public:
-  // Reads and checks everything; rank 0 logs what was found. Every rank reads the files itself
-  // (they are mapped, so ranks of one machine share the pages) and all must have read the same
-  // weights. Collective.
+  // Checks that the layout can work before any weight is touched, then reads. Every rank reads its
+  // slices of the files; the contents are checked once per machine, each of its ranks a share, and
+  // all machines must have the same weights. Rank 0 logs what was found. Collective.
   // Throws: ConfigError, DataError, IoError.
   ModelSession(const RunConfig& config, Communicator& world);
   ~ModelSession() = default;
@@ -39,14 +39,20 @@ class ModelSession {
   const Architecture& architecture() const { return parts_->architecture; }
   const Tokenizer& tokenizer() const { return *parts_->tokenizer; }
   const ChatTemplate& chat_template() const { return parts_->chat_template; }
+  const Mesh& mesh() const { return *mesh_; }
+  const ExchangeModes& modes() const { return modes_; }
   const BaseWeights& weights() const { return *weights_; }
   AdapterSet& adapters() { return *adapters_; }
   const CausalLM& model() const { return *model_; }
 
  private:
-  void load(const RunConfig& config);
+  void load_weights(const RunConfig& config, Communicator& world);
+  void log_what_was_found(const RunConfig& config) const;
 
   std::optional<SessionParts> parts_;
+  ExchangeModes modes_;
+  std::optional<Mesh> mesh_;
+  std::optional<ParallelLayout> layout_;
   std::optional<BaseWeights> weights_;
   std::optional<AdapterSet> adapters_;
   std::optional<CausalLM> model_;

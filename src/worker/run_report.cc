@@ -6,6 +6,7 @@
 #include "io/file.h"
 #include "report/results_table.h"
 #include "report/task_json.h"
+#include "worker/traffic_meter.h"
 
 namespace molora {
 
@@ -48,7 +49,9 @@ RunReport::RunReport(const RunFolder& folder, const AdapterSet& adapters, const 
   metrics_.append(line.dump());
 }
 
-void RunReport::step_done(const StepResult& result, const Progress& progress, double seconds) {
+void RunReport::step_done(const StepResult& result, const Progress& progress,
+                          const StepCost& cost) {
+  const double seconds = cost.seconds;
   json line = {{"type", "step"},
                {"step", progress.step()},
                {"loss", result.loss},
@@ -65,6 +68,7 @@ void RunReport::step_done(const StepResult& result, const Progress& progress, do
     line["z_loss"] = result.z_loss;
     line["expert_load"] = expert_load(result.expert_counts_RE);
   }
+  if (cost.traffic.total_bytes() > 0) line["sent_bytes"] = traffic_json(cost.traffic);
   line["timing"] = {{"seconds", seconds},
                     {"tokens_per_second", static_cast<double>(result.tokens) / seconds}};
   metrics_.append(line.dump());

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "checkpoint.pb.h"
+#include "comm/mesh.h"
 #include "model/adapter.h"
 #include "report/metrics_file.h"
 #include "report/progress_line.h"
@@ -27,7 +28,12 @@ class RunReport {
   // Opens the metrics file and drops what it holds of steps that will be done again.
   RunReport(const RunFolder& folder, const AdapterSet& adapters, const Options& options);
 
-  void step_done(const StepResult& result, const Progress& progress, double seconds);
+  // What a step cost: wall time of this rank, bytes sent by all ranks.
+  struct StepCost {
+    double seconds = 0.0;
+    Traffic traffic;
+  };
+  void step_done(const StepResult& result, const Progress& progress, const StepCost& cost);
   void evaluated(int64_t steps_done, const std::vector<TaskResult>& results);
   void show_phase(const std::string& phase) { line_.show_phase(phase); }
   // Brings the metrics to the device.

@@ -8,6 +8,7 @@
 
 #include "config/resolved_yaml.h"
 #include "io/file.h"
+#include "parallel/replica_audit.h"
 #include "train/trainer.h"
 #include "worker/commands.h"
 #include "worker/console.h"
@@ -20,6 +21,7 @@
 #include "worker/run_report.h"
 #include "worker/stop_request.h"
 #include "worker/together.h"
+#include "worker/traffic_meter.h"
 #include "worker/training_data.h"
 
 namespace molora {
@@ -39,6 +41,7 @@ class TrainingRun {
 
  private:
   TrainerHooks hooks();
+  void audit(int64_t steps_done);
   void at_boundary(const StepBoundary& boundary, const Progress& progress);
   std::vector<TaskResult> evaluate();
   void finish();
@@ -50,6 +53,7 @@ class TrainingRun {
   ModelSession session_;
   TrainingData data_;
   std::optional<HeldOut> held_out_;
+  GradientSync sync_;
   AdamW optimizer_;
   TrainStep step_;
   RowFeeder feeder_;
@@ -57,6 +61,7 @@ class TrainingRun {
   Progress progress_;
   RowFeeder::RunLength length_;
   std::unique_ptr<RunReport> report_;  // rank 0
+  TrafficMeter traffic_;
   std::vector<TaskResult> latest_results_;
 };
 
@@ -68,13 +73,17 @@ TrainingRun::TrainingRun(const RunConfig& config, ProgressStyle progress, Commun
           checkpoint_to_resume(config.checkpoint().resume(), folder_.checkpoints(), world)),
       session_(config_, world),
       data_(config_, session_.chat_template(), folder_.cache(config_.data()), world),
-      optimizer_(session_.adapters().parameters(), config_.train()),
-      step_({session_.model(), session_.adapters(), world_, optimizer_},
+      sync_(session_.mesh(), session_.adapters().parameters(),
+            config_.parallel().shard_optimizer() ? OptimizerPlacement::kSharded
+                                                 : OptimizerPlacement::kReplicated),
+      optimizer_(sync_.updated_parameters(), config_.train()),
+      step_({session_.model(), session_.adapters(), sync_, optimizer_},
             {config_.train(), config_.adapter().router(), config_.seed()}),
       feeder_(data_.source(), config_.train().global_batch_size()),
       checkpoints_({session_.adapters(), optimizer_, world_}, config_.checkpoint(),
                    folder_.checkpoints(),
-                   {config_, session_.weights().fingerprint(), data_.cache().fingerprint()}) {
+                   {config_, session_.weights().fingerprint(), data_.cache().fingerprint()}),
+      traffic_(session_.mesh()) {
   if (config_.data().eval_size() > 0) {
     held_out_.emplace(config_.data(),
                       HeldOutOptions{.max_samples_per_task = config_.eval().max_samples_per_task()},
@@ -102,7 +111,7 @@ ExitCode TrainingRun::run() {
                  length_.num_steps - progress_.step(), length_.num_steps, world_.size(),
                  world_.size() == 1 ? "" : "s", config_.train().global_batch_size());
   }
-  Trainer trainer({step_, feeder_, world_, optimizer_, session_.adapters()},
+  Trainer trainer({step_, feeder_, session_.mesh(), optimizer_},
                   {config_.train(), config_.eval(), length_.num_steps,
                    config_.train().max_steps() > 0 ? std::nullopt : std::optional(length_.end)},
                   hooks());
@@ -124,7 +133,8 @@ TrainerHooks TrainingRun::hooks() {
   TrainerHooks hooks;
   hooks.is_stop_requested = is_stop_requested;
   hooks.on_step = [this](const StepResult& result, const Progress& progress, double seconds) {
-    if (report_) report_->step_done(result, progress, seconds);
+    const Traffic traffic = traffic_.of_all_ranks();
+    if (report_) report_->step_done(result, progress, {seconds, traffic});
   };
   if (held_out_) hooks.evaluate = [this] { return evaluate(); };
   hooks.on_evaluated = [this](int64_t steps_done, const std::vector<TaskResult>& results) {
@@ -144,7 +154,24 @@ std::vector<TaskResult> TrainingRun::evaluate() {
   });
 }
 
+// A difference stops the run before it is saved: the last checkpoint is from before the fault.
+void TrainingRun::audit(int64_t steps_done) {
+  const auto every = static_cast<int64_t>(config_.parallel().audit_every());
+  if (every == 0 || steps_done % every != 0) return;
+  const std::string found =
+      find_replica_difference(session_.mesh(), session_.adapters().parameters());
+  together(world_, [&] {
+    if (found.empty()) return;
+    throw InternalError(fmt::format(
+        "after step {}: copies of a trained tensor differ: {}. The run cannot be trusted from "
+        "here on; it goes on from its last checkpoint when started again. If it happens again, a "
+        "machine, a network link or this program is at fault",
+        steps_done, found));
+  });
+}
+
 void TrainingRun::at_boundary(const StepBoundary& boundary, const Progress& progress) {
+  audit(boundary.steps_done);
   const std::string reason =
       checkpoints_.save_if_due({.step = boundary.steps_done,
                                 .is_last = boundary.is_last,
@@ -166,6 +193,7 @@ void TrainingRun::finish() {
                                          progress_.eval_before().end());
     print(write_results(folder_.results(), before, latest_results_));
   }
+  if (world_.size() > 1) spdlog::info("{}", traffic_text(traffic_.total()));
   spdlog::info("done: {} steps, {} tokens seen, {} steps skipped. Everything is in {}",
                progress_.step(), progress_.tokens_seen(), progress_.skipped_steps(),
                folder_.root().string());

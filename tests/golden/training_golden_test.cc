@@ -50,7 +50,7 @@ void expect_final(const TensorMap& got, const TensorMap& expected, double learni
 }
 
 // The experts of each valid token are the reference's, in its order (largest logit first).
-void expect_routing(const GoldenTrainer& trainer, const TensorMap& route, const Tensor& mask,
+void expect_routing(GoldenTrainer& trainer, const TensorMap& route, const Tensor& mask,
                     const AdapterSet& adapters) {
   const RoutingChoices& choices = trainer.step().choices().front();
   const Tensor valid = mask.flatten().nonzero().flatten();

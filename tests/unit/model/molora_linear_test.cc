@@ -21,6 +21,7 @@ class OneLinear {
                   at::kDouble),
         adapter_(*adapters_.find(0, LinearKind::kGate)) {
     testing::randomize(adapters_, 9);
+    at::manual_seed(5);
     base_ = {at::randn({24, 16}, at::kDouble), at::randn({24}, at::kDouble)};
     x_ = at::randn({kTokens, 16}, at::kDouble);
     batch_ = make_token_batch({std::vector<int32_t>(kTokens, 1)}, {0});
@@ -218,6 +219,7 @@ TEST(MoloraLinearBf16, StaysNearTheExactResult) {
   AdapterSet adapters(a, config, 3, at::kFloat);
   testing::randomize(adapters, 9);
   const LinearAdapter& adapter = *adapters.find(0, LinearKind::kGate);
+  at::manual_seed(5);
   const Tensor x = at::randn({kTokens, 16}).to(at::kBFloat16);
   const FrozenLinear base{at::randn({24, 16}).to(at::kBFloat16), {}};
   const FrozenLinear wide{base.weight_OD.to(at::kFloat), {}};
