@@ -117,7 +117,8 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   add_eval(app, eval);
   add_generate(app, generate);
   int num_ranks = 1;
-  for (const char* name : {"train", "eval"}) add_ranks(*app.get_subcommand(name), num_ranks);
+  for (const char* name : {"train", "eval", "generate"})
+    add_ranks(*app.get_subcommand(name), num_ranks);
   app.add_subcommand("config", "Print every field of the configuration with its meaning");
   try {
     app.parse(argc, argv);
