@@ -1,0 +1,106 @@
+#include "plan/plan_input.h"
+
+#include <algorithm>
+
+namespace molora {
+
+namespace {
+
+std::vector<LinearKind> kinds_of(LinearGroup group) {
+  switch (group) {
+    case LinearGroup::kQkv:
+      return {LinearKind::kQ, LinearKind::kK, LinearKind::kV};
+    case LinearGroup::kO:
+      return {LinearKind::kO};
+    case LinearGroup::kGateUp:
+      return {LinearKind::kGate, LinearKind::kUp};
+    case LinearGroup::kDown:
+      return {LinearKind::kDown};
+  }
+  return {};
+}
+
+bool is_trained(const PlanInput& input, LinearGroup group) {
+  const std::vector<LinearKind> kinds = kinds_of(group);
+  return std::any_of(kinds.begin(), kinds.end(), [&](LinearKind kind) {
+    return adapter_spec(input.adapter, kind).kind != TargetsConfig::frozen;
+  });
+}
+
+}  // namespace
+
+PlanInput plan_input(const RunConfig& config, const Architecture& architecture,
+                     const MeshShape& mesh, int64_t tokens) {
+  const TrainConfig& train = config.train();
+  PlanInput input;
+  input.architecture = architecture;
+  input.adapter = config.adapter();
+  input.mesh = mesh;
+  input.is_sequence_parallel = config.parallel().sequence_parallel();
+  input.is_optimizer_sharded = config.parallel().shard_optimizer();
+  input.are_layers_recomputed = train.activation_checkpointing() == TrainConfig::full;
+  const auto precision = config.model().precision();
+  input.activation_bytes = precision == ModelConfig::bf16   ? 2
+                           : precision == ModelConfig::fp64 ? 8
+                                                            : 4;
+  input.master_bytes = precision == ModelConfig::fp64 ? 8 : 4;
+  input.row_tokens = config.data().max_length();
+  const int64_t rank_rows = (int64_t{train.global_batch_size()} + mesh.dp - 1) / mesh.dp;
+  const int64_t micro_rows = std::min<int64_t>(train.micro_batch_size(), rank_rows);
+  input.micro_steps = (rank_rows + micro_rows - 1) / micro_rows;
+  input.tokens = (tokens > 0 ? tokens : micro_rows * input.row_tokens) * mesh.dp;
+  input.row_tokens = std::min(input.row_tokens, input.tokens / mesh.dp);
+  input.supervised = input.tokens;
+  return input;
+}
+
+std::vector<PlannedLinear> group_linears(const PlanInput& input, LinearGroup group) {
+  std::vector<PlannedLinear> linears;
+  for (const LinearKind kind : kinds_of(group)) {
+    const LinearSize size = linear_size(input.architecture, kind);
+    PlannedLinear linear{.kind = kind,
+                         .spec = adapter_spec(input.adapter, kind),
+                         .in = size.in,
+                         .out = size.out,
+                         .in_held = size.in,
+                         .out_held = size.out};
+    const bool is_kv = kind == LinearKind::kK || kind == LinearKind::kV;
+    if (split_of(group) == Split::kRow) {
+      linear.in_held = size.in / input.mesh.tp;
+    } else {
+      linear.out_held = size.out * (is_kv ? input.mesh.kv_replicas : 1) / input.mesh.tp;
+    }
+    linears.push_back(linear);
+  }
+  return linears;
+}
+
+Split split_of(LinearGroup group) {
+  return group == LinearGroup::kQkv || group == LinearGroup::kGateUp ? Split::kColumn : Split::kRow;
+}
+
+int axis_size(const MeshShape& mesh, Axis axis) {
+  switch (axis) {
+    case Axis::kAll:
+      return mesh.world();
+    case Axis::kTensor:
+      return mesh.tp;
+    case Axis::kData:
+      return mesh.dp;
+    case Axis::kExpert:
+      return mesh.ep;
+    case Axis::kExpertData:
+      return mesh.edp;
+    case Axis::kKvReplicas:
+      return mesh.dp * mesh.kv_replicas;
+  }
+  return 1;
+}
+
+bool needs_input_gradient(const PlanInput& input, int64_t layer, LinearGroup group) {
+  return std::any_of(kLinearGroups.begin(), kLinearGroups.end(), [&](LinearGroup other) {
+    return (layer > 0 || other < group) && is_trained(input, other);
+  });
+}
+
+}  // namespace molora
