@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/check.h"
+#include "base/unit_text.h"
 
 namespace molora {
 
@@ -88,10 +89,6 @@ Combination best_combination(const CandidatesByGroup& candidates, double base_me
   return *best;
 }
 
-std::string time_text(double seconds) {
-  return seconds >= 1 ? fmt::format("{:.3g} s", seconds) : fmt::format("{:.3g} ms", seconds * 1e3);
-}
-
 std::string obstacles_text(const PlanInput& input, LinearGroup group) {
   std::string text;
   for (const ExchangeMode mode : kPreference) {
@@ -111,13 +108,13 @@ std::string comparison_text(const std::vector<Candidate>& candidates, const Cand
     if (other.mode == chosen.mode) continue;
     is_fastest = is_fastest && chosen.seconds <= other.seconds;
     others.push_back(
-        fmt::format("{} {}", exchange_mode_name(other.mode), time_text(other.seconds)));
+        fmt::format("{} {}", exchange_mode_name(other.mode), seconds_text(other.seconds)));
   }
   const std::string limit = fmt::format("the memory limit of {:.3g} GiB", memory_limit / (1 << 30));
   const std::string what = !is_limit_kept ? "least memory, as nothing keeps " + limit
                            : is_fastest   ? "fastest"
                                           : "fastest that keeps " + limit;
-  return fmt::format("{}: {} a step, against {}", what, time_text(chosen.seconds),
+  return fmt::format("{}: {} a step, against {}", what, seconds_text(chosen.seconds),
                      fmt::join(others, ", "));
 }
 

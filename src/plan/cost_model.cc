@@ -11,16 +11,14 @@ namespace {
 // Gradient read, two moments and the parameter read and written.
 constexpr double kOptimizerMoves = 7;
 
-double as_double(int64_t value) { return static_cast<double>(value); }
-
 // The update of the group's parameters, each rank its part.
 Work optimizer_work(const PlanInput& input, LinearGroup group, ExchangeMode mode) {
   double values = 0;
   for (const HeldParameters& held : held_parameters(input, group, mode)) {
     const int copies = input.is_optimizer_sharded ? axis_size(input.mesh, held.axis) : 1;
-    values += as_double(held.count) / copies;
+    values += product(held.count) / copies;
   }
-  return {0, values * kOptimizerMoves * as_double(input.master_bytes)};
+  return {0, values * kOptimizerMoves * product(input.master_bytes)};
 }
 
 }  // namespace
@@ -48,7 +46,7 @@ StepTime time_of(const std::vector<TrafficItem>& items, const MeshShape& mesh,
 
 GroupCost group_cost(const PlanInput& input, LinearGroup group, ExchangeMode mode,
                      const LinkSpeeds& speeds) {
-  const auto steps = as_double(input.micro_steps);
+  const auto steps = product(input.micro_steps);
   const Work work = adapter_work(input, group, mode) * steps;
   const auto micro_step = group_traffic(input, group, mode);
   const auto once = group_step_traffic(input, group, mode);
@@ -64,7 +62,7 @@ GroupCost group_cost(const PlanInput& input, LinearGroup group, ExchangeMode mod
 StepTime base_time(const PlanInput& input, const LinkSpeeds& speeds) {
   const StepTime micro_step =
       time_of(base_work(input), speeds) + time_of(base_traffic(input), input.mesh, speeds);
-  return micro_step * as_double(input.micro_steps);
+  return micro_step * product(input.micro_steps);
 }
 
 double break_even_tokens(const PlanInput& input, LinearGroup group) {

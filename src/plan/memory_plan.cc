@@ -5,24 +5,20 @@
 
 namespace molora {
 
-namespace {
-
-double as_double(int64_t value) { return static_cast<double>(value); }
-
-}  // namespace
+namespace {}  // namespace
 
 MemoryPlan group_memory(const PlanInput& input, LinearGroup group, ExchangeMode mode) {
-  const auto w = as_double(input.master_bytes);
+  const auto w = product(input.master_bytes);
   MemoryPlan memory;
   for (const HeldParameters& held : held_parameters(input, group, mode)) {
     const int64_t copies = input.is_optimizer_sharded ? axis_size(input.mesh, held.axis) : 1;
-    memory.adapter += as_double(held.count) * w;
-    memory.gradients += as_double(held.count) * w;
-    memory.moments += 2 * as_double(balanced_slice(held.count, copies, 0).length) * w;
+    memory.adapter += product(held.count) * w;
+    memory.gradients += product(held.count) * w;
+    memory.moments += 2 * product(balanced_slice(held.count, copies, 0).length) * w;
   }
   const int64_t layers = input.are_layers_recomputed ? 1 : input.architecture.num_layers;
   memory.gathered_experts =
-      as_double(fetched_values(input, group, mode) * layers) * as_double(input.activation_bytes);
+      product(fetched_values(input, group, mode), layers, input.activation_bytes);
   return memory;
 }
 
@@ -44,7 +40,7 @@ int64_t base_slice_parameters(const PlanInput& input) {
 
 MemoryPlan memory_plan(const PlanInput& input, const ExchangeModes& modes) {
   MemoryPlan sum;
-  sum.base = as_double(base_slice_parameters(input) * input.activation_bytes);
+  sum.base = product(base_slice_parameters(input), input.activation_bytes);
   for (const LinearGroup group : kLinearGroups) {
     const MemoryPlan part = group_memory(input, group, modes.of(group));
     sum.adapter += part.adapter;

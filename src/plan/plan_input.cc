@@ -2,9 +2,15 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
+#include "base/error.h"
+
 namespace molora {
 
 namespace {
+
+constexpr double kMostTokens = 1e12;  // keeps every count inside int64
 
 std::vector<LinearKind> kinds_of(LinearGroup group) {
   switch (group) {
@@ -25,6 +31,14 @@ bool is_trained(const PlanInput& input, LinearGroup group) {
   return std::any_of(kinds.begin(), kinds.end(), [&](LinearKind kind) {
     return adapter_spec(input.adapter, kind).kind != TargetsConfig::frozen;
   });
+}
+
+void check_tokens(double tokens) {
+  if (tokens <= kMostTokens) return;
+  throw ConfigError(fmt::format(
+      "a micro-step of {:.3g} tokens over all ranks cannot be planned, at most {:.3g}: make "
+      "train.micro_batch_size, data.max_length or --tokens smaller",
+      tokens, kMostTokens));
 }
 
 }  // namespace
@@ -48,6 +62,8 @@ PlanInput plan_input(const RunConfig& config, const Architecture& architecture,
   const int64_t rank_rows = (int64_t{train.global_batch_size()} + mesh.dp - 1) / mesh.dp;
   const int64_t micro_rows = std::min<int64_t>(train.micro_batch_size(), rank_rows);
   input.micro_steps = (rank_rows + micro_rows - 1) / micro_rows;
+  check_tokens(tokens > 0 ? product(tokens, mesh.dp)
+                          : product(micro_rows, input.row_tokens, mesh.dp));
   input.tokens = (tokens > 0 ? tokens : micro_rows * input.row_tokens) * mesh.dp;
   input.row_tokens = std::min(input.row_tokens, input.tokens / mesh.dp);
   input.supervised = input.tokens;

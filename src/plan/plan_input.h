@@ -31,8 +31,15 @@ struct PlanInput {
   int64_t micro_steps = 1;  // of one step, the same on every rank
 };
 
+// Of whole numbers whose product may be larger than one of them can hold.
+template <typename... Integers>
+double product(Integers... factors) {
+  return (static_cast<double>(factors) * ...);
+}
+
 // A training run. `tokens`: of a micro-step on one data-parallel rank, all of them supervised (the
 // most that there can be); 0: micro_batch_size full rows.
+// Throws: ConfigError when that is more tokens than anybody has.
 PlanInput plan_input(const RunConfig& config, const Architecture& architecture,
                      const MeshShape& mesh, int64_t tokens = 0);
 

@@ -14,8 +14,6 @@ namespace {
 constexpr double kCountBytes = 8;      // of a number of rows, int64
 constexpr double kPositionBytes = 16;  // of a row's sample and position, int64 each
 
-double as_double(int64_t value) { return static_cast<double>(value); }
-
 // Whether the gradient with respect to what the group reads is formed at all.
 enum class InputGradient { kNone, kNeeded };
 
@@ -49,7 +47,7 @@ struct GroupInLayer {
 void add_base_group(const PlanInput& input, const GroupInLayer& at, TrafficItems& items) {
   const auto [layer, group] = at;
   const double hidden =
-      as_double(input.tokens * input.architecture.hidden_size) * as_double(input.activation_bytes);
+      product(input.tokens, input.architecture.hidden_size, input.activation_bytes);
   const bool goes_on = needs_input_gradient(input, layer, group);
   if (split_of(group) == Split::kColumn) {
     if (input.is_sequence_parallel) {
@@ -68,9 +66,9 @@ void add_base_group(const PlanInput& input, const GroupInLayer& at, TrafficItems
 }
 
 void add_embedding_and_loss(const PlanInput& input, TrafficItems& items) {
-  const double width = as_double(input.architecture.hidden_size * input.activation_bytes);
-  const double hidden = as_double(input.tokens) * width;
-  const double states = as_double(input.supervised) * width;
+  const double width = product(input.architecture.hidden_size, input.activation_bytes);
+  const double hidden = product(input.tokens) * width;
+  const double states = product(input.supervised) * width;
   if (input.is_sequence_parallel) {
     items.tensor_reduce_scatter(Purpose::kEmbedding, Pass::kForward, hidden);
     items.tensor_all_gather(Purpose::kLoss, Pass::kForward, states);
@@ -81,16 +79,16 @@ void add_embedding_and_loss(const PlanInput& input, TrafficItems& items) {
   }
   // Three numbers of each token from every rank to every other.
   items.tensor_all_gather(Purpose::kLoss, Pass::kForward,
-                          3 * as_double(input.supervised * input.master_bytes * input.mesh.tp));
+                          3 * product(input.supervised, input.master_bytes, input.mesh.tp));
 }
 
 // Modes other than `tokens`, and plain LoRA as `replicate`.
 void add_bottleneck(const PlanInput& input, const PlannedLinear& linear, Split split,
                     ExchangeMode mode, TrafficItems& items) {
   const AdapterSpec& spec = linear.spec;
-  const double slot = as_double(input.tokens * spec.lora_rank * input.activation_bytes);
+  const double slot = product(input.tokens, spec.lora_rank, input.activation_bytes);
   if (mode == ExchangeMode::kRank) {
-    const double chosen = slot * as_double(spec.experts_per_token);
+    const double chosen = slot * product(spec.experts_per_token);
     if (split == Split::kColumn) {
       items.tensor_all_gather(Purpose::kBottleneck, Pass::kForward, chosen);
       items.tensor_reduce_scatter(Purpose::kBottleneck, Pass::kBackward, chosen);
@@ -99,12 +97,12 @@ void add_bottleneck(const PlanInput& input, const PlannedLinear& linear, Split s
       items.tensor_all_gather(Purpose::kBottleneck, Pass::kBackward, chosen);
     }
   } else if (split == Split::kColumn && input.is_sequence_parallel) {
-    const double all = slot * as_double(spec.num_experts);
+    const double all = slot * product(spec.num_experts);
     items.tensor_all_gather(Purpose::kBottleneck, Pass::kForward, all);
     items.tensor_reduce_scatter(Purpose::kBottleneck, Pass::kBackward, all);
   }
   if (split == Split::kRow && spec.has_router()) {
-    const double logits = as_double(input.tokens * spec.num_experts * input.master_bytes);
+    const double logits = product(input.tokens, spec.num_experts, input.master_bytes);
     items.tensor_sum(Purpose::kRouterLogits, Pass::kForward, logits);
     items.tensor_sum(Purpose::kRouterLogits, Pass::kBackward, logits);
   }
@@ -112,24 +110,24 @@ void add_bottleneck(const PlanInput& input, const PlannedLinear& linear, Split s
 
 void add_expert_weights(const PlanInput& input, const PlannedLinear& linear, TrafficItems& items) {
   const double values =
-      as_double(linear.spec.num_experts * linear.spec.lora_rank *
-                (linear.in_held + linear.out_held) * (input.mesh.ep - 1) * input.mesh.edp);
+      product(linear.spec.num_experts, linear.spec.lora_rank, linear.in_held + linear.out_held,
+              input.mesh.ep - 1, input.mesh.edp);
   items.expert_all_to_all(Purpose::kExpertWeights, Pass::kForward,
-                          values * as_double(input.activation_bytes));
+                          values * product(input.activation_bytes));
   items.expert_all_to_all(Purpose::kExpertWeights, Pass::kBackward,
-                          values * as_double(input.master_bytes));
+                          values * product(input.master_bytes));
 }
 
 // The slices of tokens that one rank dispatches, made from and back to what its tp group holds.
 void add_reshapes(const PlanInput& input, const PlannedLinear& linear, Split split,
                   InputGradient gradient, TrafficItems& items) {
-  const double token = as_double(input.tokens * input.activation_bytes);
+  const double token = product(input.tokens, input.activation_bytes);
   if (split == Split::kColumn) {
-    const double values = token * as_double(linear.out_held * input.mesh.tp);
+    const double values = token * product(linear.out_held, input.mesh.tp);
     items.tensor_reshape(Purpose::kTokensReshape, Pass::kForward, values);
     items.tensor_reshape(Purpose::kTokensReshape, Pass::kBackward, values);
   } else {
-    const double values = token * as_double(linear.in);
+    const double values = token * product(linear.in);
     items.tensor_reshape(Purpose::kTokensReshape, Pass::kForward, values);
     if (gradient == InputGradient::kNeeded)
       items.tensor_reshape(Purpose::kTokensReshape, Pass::kBackward, values);
@@ -142,14 +140,14 @@ void add_dispatch(const PlanInput& input, const std::vector<PlannedLinear>& expe
   const MeshShape& mesh = input.mesh;
   items.expert_all_to_all(Purpose::kTokenCounts, Pass::kForward,
                           kCountBytes * mesh.ep * (mesh.ep - 1) * mesh.edp);
-  const auto b = as_double(input.activation_bytes);
-  const double rows = pairs * as_double(experts.front().in) * b;
+  const auto b = product(input.activation_bytes);
+  const double rows = pairs * product(experts.front().in) * b;
   double results = 0;
   double gates = 0;
   bool has_dropout = false;
   for (const PlannedLinear& linear : experts) {
-    results += pairs * as_double(linear.out) * b;
-    gates += pairs * as_double(linear.spec.num_experts / mesh.ep * input.master_bytes);
+    results += pairs * product(linear.out) * b;
+    gates += pairs * product(linear.spec.num_experts / mesh.ep, input.master_bytes);
     has_dropout = has_dropout || linear.spec.dropout > 0;
   }
   items.expert_all_to_all(Purpose::kDispatchRows, Pass::kForward, rows);
@@ -190,7 +188,7 @@ std::vector<TrafficItem> sums_of_gradients(const PlanInput& input,
   TrafficItems items(input.mesh);
   const Purpose gathered = input.is_optimizer_sharded ? Purpose::kParameters : Purpose::kGradients;
   for (const auto& [axis, count] : counts) {
-    items.axis_sum(axis, as_double(count * input.master_bytes), Purpose::kGradients, gathered);
+    items.axis_sum(axis, product(count, input.master_bytes), Purpose::kGradients, gathered);
   }
   return items.take();
 }
@@ -205,10 +203,10 @@ double expected_remote_pairs(const PlanInput& input, LinearGroup group) {
     const int64_t elsewhere = linear.spec.num_experts - linear.spec.num_experts / ep;
     for (int64_t i = 0; i < linear.spec.experts_per_token; ++i) {
       chance_of_none *=
-          std::max(0.0, as_double(elsewhere - i)) / as_double(linear.spec.num_experts - i);
+          std::max(0.0, product(elsewhere - i)) / product(linear.spec.num_experts - i);
     }
   }
-  return as_double(input.tokens * (ep - 1)) * (1 - chance_of_none);
+  return product(input.tokens, ep - 1) * (1 - chance_of_none);
 }
 
 std::vector<TrafficItem> group_traffic(const PlanInput& input, LinearGroup group, ExchangeMode mode,

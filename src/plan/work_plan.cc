@@ -14,9 +14,7 @@ constexpr double kAdapterBackward = 2;
 // is read and written twice.
 constexpr double kRowMoves = 4;
 
-double as_double(int64_t value) { return static_cast<double>(value); }
-
-double rank_tokens(const PlanInput& input) { return as_double(input.tokens) / input.mesh.dp; }
+double rank_tokens(const PlanInput& input) { return product(input.tokens) / input.mesh.dp; }
 
 // One matrix product: [tokens, in] by [in, out].
 struct Product {
@@ -35,7 +33,7 @@ struct Products {
 
 // Rows that one rank computes for itself and for others, in `tokens` mode.
 double received_rows(const PlanInput& input, LinearGroup group) {
-  if (input.mesh.ep == 1) return as_double(input.tokens) / input.mesh.world();
+  if (input.mesh.ep == 1) return product(input.tokens) / input.mesh.world();
   const double remote = expected_remote_pairs(input, group) / input.mesh.world();
   return remote * input.mesh.ep / (input.mesh.ep - 1);
 }
@@ -45,16 +43,16 @@ Products products_of(const PlanInput& input, LinearGroup group, const PlannedLin
   const bool is_column = split_of(group) == Split::kColumn;
   const double tokens = rank_tokens(input);
   const double slice = tokens / input.mesh.tp;
-  const double width = as_double(linear.spec.num_experts * linear.spec.lora_rank);
+  const double width = product(linear.spec.num_experts, linear.spec.lora_rank);
   if (mode == ExchangeMode::kTokens) {
     const double rows = received_rows(input, group);
     const double width_here = width / input.mesh.ep;
-    return {.a = {rows, as_double(linear.in), width_here},
-            .b = {rows, width_here, as_double(linear.out)},
+    return {.a = {rows, product(linear.in), width_here},
+            .b = {rows, width_here, product(linear.out)},
             .router_tokens = slice};
   }
-  Products products{.a = {tokens, as_double(linear.in_held), width},
-                    .b = {tokens, width, as_double(linear.out_held)},
+  Products products{.a = {tokens, product(linear.in_held), width},
+                    .b = {tokens, width, product(linear.out_held)},
                     .router_tokens = tokens};
   if (mode == ExchangeMode::kRank) {
     (is_column ? products.a.out : products.b.in) /= input.mesh.tp;
@@ -71,27 +69,27 @@ double passes(const PlanInput& input, double backward) {
 }
 
 Work linear_work(const PlanInput& input, const PlannedLinear& linear, const Products& products) {
-  const double experts = linear.spec.has_router() ? as_double(linear.spec.num_experts) : 0;
+  const double experts = linear.spec.has_router() ? product(linear.spec.num_experts) : 0;
   const Product router{products.router_tokens, products.a.in, experts};
   const double pairs = products.a.pairs() + products.b.pairs() + router.pairs();
   // The input is read, the output read and written.
   const double values = products.a.tokens * products.a.in + 2 * products.b.tokens * products.b.out;
-  const Work forward{kFlopsPerPair * pairs, as_double(input.activation_bytes) * values};
+  const Work forward{kFlopsPerPair * pairs, product(input.activation_bytes) * values};
   return forward * passes(input, kAdapterBackward);
 }
 
 // Every parameter in use is cast, read by two passes, and its gradient written and added up.
 double parameter_bytes(const PlanInput& input, LinearGroup group, ExchangeMode mode) {
-  double used = as_double(fetched_values(input, group, mode) * input.architecture.num_layers);
+  double used = product(fetched_values(input, group, mode), input.architecture.num_layers);
   for (const HeldParameters& held : held_parameters(input, group, mode)) {
-    used += as_double(held.count);
+    used += product(held.count);
   }
-  return used * as_double(3 * input.activation_bytes + 5 * input.master_bytes);
+  return used * (product(3, input.activation_bytes) + product(5, input.master_bytes));
 }
 
 double mean_context(int64_t row_tokens, int64_t window) {
-  const double row = as_double(row_tokens);
-  const double seen = as_double(window);
+  const double row = product(row_tokens);
+  const double seen = product(window);
   return window == 0 || window >= row_tokens ? row / 2 : seen * (1 - seen / (2 * row));
 }
 
@@ -112,7 +110,7 @@ Work base_work(const PlanInput& input) {
     for (const LinearGroup group : kLinearGroups) {
       const double backward = needs_input_gradient(input, layer, group) ? 1 : 0;
       for (const PlannedLinear& linear : group_linears(input, group)) {
-        flops += kFlopsPerPair * tokens * as_double(linear.in_held * linear.out_held) *
+        flops += kFlopsPerPair * tokens * product(linear.in_held, linear.out_held) *
                  passes(input, backward);
       }
     }
@@ -120,17 +118,17 @@ Work base_work(const PlanInput& input) {
     const double context = mean_context(
         input.row_tokens, input.architecture.attention_window.at(static_cast<size_t>(layer)));
     const double backward = needs_input_gradient(input, layer, LinearGroup::kO) ? 2 : 0;
-    flops += 2 * kFlopsPerPair * tokens * context * as_double(input.architecture.q_size()) /
+    flops += 2 * kFlopsPerPair * tokens * context * product(input.architecture.q_size()) /
              input.mesh.tp * passes(input, backward);
   }
   // Logits, and the gradient with respect to the states.
-  const double head = as_double(input.architecture.vocab_size * input.architecture.hidden_size) *
-                      as_double(input.supervised) / input.mesh.world();
+  const double head = product(input.architecture.vocab_size, input.architecture.hidden_size) *
+                      product(input.supervised) / input.mesh.world();
   return {flops + 2 * kFlopsPerPair * head, 0};
 }
 
 Work adapter_work(const PlanInput& input, LinearGroup group, ExchangeMode mode) {
-  const auto b = as_double(input.activation_bytes);
+  const auto b = product(input.activation_bytes);
   Work layer;
   double row_bytes = 0;
   for (const PlannedLinear& linear : group_linears(input, group)) {
@@ -138,15 +136,15 @@ Work adapter_work(const PlanInput& input, LinearGroup group, ExchangeMode mode) 
     const ExchangeMode own = linear.has_experts() ? mode : ExchangeMode::kReplicate;
     layer = layer + linear_work(input, linear, products_of(input, group, linear, own));
     if (own != ExchangeMode::kTokens) continue;
-    if (row_bytes == 0) row_bytes += as_double(linear.in) * b;
-    row_bytes += as_double(linear.out) * b;
+    if (row_bytes == 0) row_bytes += product(linear.in) * b;
+    row_bytes += product(linear.out) * b;
   }
   if (row_bytes > 0) {
     layer.memory_bytes += kRowMoves * received_rows(input, group) * row_bytes * passes(input, 1);
   }
-  const double layers = as_double(input.architecture.num_layers);
-  const double fetched = as_double(fetched_values(input, group, mode)) *
-                         (2 * b * passes(input, 0) + 2 * as_double(input.master_bytes));
+  const double layers = product(input.architecture.num_layers);
+  const double fetched = product(fetched_values(input, group, mode)) *
+                         (2 * b * passes(input, 0) + 2 * product(input.master_bytes));
   layer.memory_bytes += fetched;
   layer = layer * layers;
   layer.memory_bytes += parameter_bytes(input, group, mode);

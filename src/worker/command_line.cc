@@ -96,6 +96,36 @@ void add_generate(CLI::App& app, GenerateArguments& generate) {
   command.add_option("--seed", generate.seed, "Of the draws (default 0)");
 }
 
+void add_plan(CLI::App& app, PlanArguments& plan) {
+  CLI::App& command = *app.add_subcommand(
+      "plan", "What a layout would send, hold and compute, from the model's config.json alone");
+  command.add_option("config", plan.config.files, "Configuration files (.yaml)");
+  command
+      .add_option("--set", plan.config.overrides,
+                  "Set a field: --set model.path=configs/shapes/qwen1.5-7b, --set "
+                  "parallel.tensor_parallel=4 (repeatable)")
+      ->allow_extra_args(false);
+  command.add_option("--ranks,-n", plan.num_ranks, "Ranks to plan for; none is started")
+      ->check(CLI::Range(1, 65536))
+      ->required();
+  command
+      .add_option("--tokens", plan.tokens,
+                  "Tokens of a micro-step on one data-parallel rank (default: "
+                  "train.micro_batch_size rows of data.max_length)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 32));
+  command
+      .add_option("--memory", plan.memory_gib,
+                  "GiB that weights, adapters and their state may take on a rank; exchange: auto "
+                  "keeps it if it can")
+      ->check(CLI::PositiveNumber);
+  command
+      .add_option("--speeds", plan.speeds,
+                  "Whose constants the times are computed with: cpu (default) or nvlink")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, PlanSpeeds>{
+          {"cpu", PlanSpeeds::kCpu}, {"nvlink", PlanSpeeds::kNvlink}}));
+  command.add_option("--json", plan.json_path, "Also write the numbers to this file");
+}
+
 }  // namespace
 
 std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const char* const* argv) {
@@ -113,9 +143,11 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   TrainArguments train;
   EvalArguments eval;
   GenerateArguments generate;
+  PlanArguments plan;
   add_train(app, train);
   add_eval(app, eval);
   add_generate(app, generate);
+  add_plan(app, plan);
   int num_ranks = 1;
   for (const char* name : {"train", "eval", "generate"})
     add_ranks(*app.get_subcommand(name), num_ranks);
@@ -139,6 +171,7 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   if (app.got_subcommand("train")) line.command = train;
   if (app.got_subcommand("eval")) line.command = eval;
   if (app.got_subcommand("generate")) line.command = generate;
+  if (app.got_subcommand("plan")) line.command = plan;
   if (app.got_subcommand("config")) line.command = ConfigCommand();
   return line;
 }

@@ -67,6 +67,22 @@ struct GenerateArguments {
 // Prints answers. One rank does the work; on several the others wait. Collective.
 ExitCode run_generate(const GenerateArguments& arguments, Communicator& world);
 
+// Whose speeds the times of a plan are computed with.
+enum class PlanSpeeds { kCpu, kNvlink };
+
+struct PlanArguments {
+  ConfigArguments config;
+  int num_ranks = 1;   // that are planned for; none of them is started
+  int64_t tokens = 0;  // of a micro-step on one data-parallel rank; 0: micro_batch_size full rows
+  double memory_gib = 0;  // that weights and state of a rank may take; 0: no limit
+  PlanSpeeds speeds = PlanSpeeds::kCpu;
+  std::string json_path;  // where to write the numbers; "" nowhere
+};
+
+// Prints what the layout of a configuration would send, hold and compute on so many ranks; of the
+// model it reads config.json alone. Collective; rank 0 does the work.
+ExitCode run_plan(const PlanArguments& arguments, Communicator& world);
+
 // Prints every field of the configuration with its meaning, default and constraints.
 ExitCode run_config();
 

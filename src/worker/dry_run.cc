@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "base/unit_text.h"
 #include "config/resolved_yaml.h"
 #include "data/row_plan.h"
 #include "plan/layout.h"
@@ -39,24 +40,13 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
-// 1234567 -> "1,234,567".
-std::string grouped(int64_t number) {
-  const std::string digits = std::to_string(number);
-  std::string text;
-  for (size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
-    text += digits[i];
-  }
-  return text;
-}
-
 std::string mebibytes(double bytes) { return fmt::format("{:.1f} MiB", bytes / (1 << 20)); }
 
 std::string parameter_text(const Architecture& architecture, const RunConfig& config) {
   const int64_t base = count_base_parameters(architecture);
   const AdapterCounts counts = count_adapter_parameters(architecture, config.adapter());
   const auto line = [](const char* name, int64_t count) {
-    return fmt::format("  {:<22}{:>18}\n", name, grouped(count));
+    return fmt::format("  {:<22}{:>18}\n", name, grouped_digits(count));
   };
   std::string text = "parameters\n";
   text += line("total", base + counts.total());
@@ -109,10 +99,11 @@ std::string run_text(const RunConfig& config, const TrainingData& data, const Me
       "  step                  {} rows: {} micro-steps of up to {} rows on each dp rank\n"
       "  steps                 {} ({})\n"
       "  output                {}\n",
-      report.summary(), grouped(static_cast<int64_t>(report.num_tokens)),
-      grouped(static_cast<int64_t>(report.num_supervised_tokens)), grouped(std::ssize(rows)),
-      config.data().max_length(), 100.0 * fill, shape.world(), mesh_text(shape),
-      train.global_batch_size(), micro_steps, train.micro_batch_size(), grouped(length.num_steps),
+      report.summary(), grouped_digits(static_cast<int64_t>(report.num_tokens)),
+      grouped_digits(static_cast<int64_t>(report.num_supervised_tokens)),
+      grouped_digits(std::ssize(rows)), config.data().max_length(), 100.0 * fill, shape.world(),
+      mesh_text(shape), train.global_batch_size(), micro_steps, train.micro_batch_size(),
+      grouped_digits(length.num_steps),
       train.max_steps() > 0 ? "train.max_steps"
                             : fmt::format("{} passes over the data", train.num_epochs()),
       config.output_dir());

@@ -31,6 +31,7 @@ ExitCode run_command(const CommandLine& line, Communicator& world) {
           [&](const TrainArguments& arguments) { return run_train(arguments, world); },
           [&](const EvalArguments& arguments) { return run_eval(arguments, world); },
           [&](const GenerateArguments& arguments) { return run_generate(arguments, world); },
+          [&](const PlanArguments& arguments) { return run_plan(arguments, world); },
           [&](const ConfigCommand&) { return world.rank() == 0 ? run_config() : ExitCode::kDone; }},
       line.command);
 }

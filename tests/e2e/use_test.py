@@ -3,7 +3,7 @@ import json
 import shutil
 import unittest
 
-from molora_job import Job
+from molora_job import EXIT_CONFIG, ROOT, Job
 
 
 class UseE2E(Job):
@@ -54,6 +54,46 @@ class UseE2E(Job):
         for text in ("experts_per_token: 2", "trainable", "routers", "plain LoRA", "steps", "12"):
             self.assertIn(text, out)
         self.assertFalse((self.folder / "dry").exists())
+
+    def test_plan_reads_the_sizes_of_a_model_alone_and_starts_nothing(self):
+        path = self.folder / "plan.json"
+        arguments = ["plan", "configs/ming-moe.yaml", "--ranks", 16, "--set",
+                     "model.path=configs/shapes/qwen1.5-7b", "--set", "parallel.tensor_parallel=2",
+                     "--set", "parallel.expert_parallel=8", "--json", path]
+        out, _ = self.run_molora(*arguments)
+        self.assertIn("configs/shapes/qwen1.5-7b on 16 ranks: dp8 x tp2, edp2 x ep8\n", out)
+        for text in ("column input", "AdamW moments", "fastest: "):
+            self.assertIn(text, out)
+        self.assertNotIn("as the configuration asks", out)
+        self.assertLessEqual(max(map(len, out.splitlines())), 100)
+        plan = json.loads(path.read_text())
+        down = plan["groups"]["down"]
+        self.assertEqual(set(down["modes"]), {"tokens", "rank", "gather", "replicate"})
+        seconds = {mode: entry["seconds_step"]["total"] for mode, entry in down["modes"].items()}
+        self.assertEqual(seconds[down["chosen"]], min(seconds.values()))
+        self.assertEqual(plan["groups"]["qkv"]["chosen"], "replicate")
+        self.assertAlmostEqual(plan["rank_memory"]["base"] / 7_721_324_544, 1.0, delta=0.01)
+        # What is asked for is taken; a layout that cannot work is refused with what would.
+        out, _ = self.run_molora(*arguments, "--set", "parallel.exchange=gather")
+        self.assertIn("gather; as the configuration asks", out)
+        for text in ("expert weights", "router logits", "gathered experts"):
+            self.assertIn(text, out)
+        _, err = self.run_molora(*arguments, "--set", "parallel.tensor_parallel=3",
+                                 expect=EXIT_CONFIG)
+        self.assertIn("1, 2, 4, 8 or 16 would work", err)
+
+    def test_plan_of_every_shape_fits_the_page(self):
+        for folder in sorted((ROOT / "configs" / "shapes").glob("qwen1.5-*")):
+            for ranks, sizes in ((1, []), (8, ["parallel.tensor_parallel=4",
+                                               "parallel.sequence_parallel=true",
+                                               "parallel.expert_parallel=8"])):
+                sets = [part for text in (f"model.path={folder}", *sizes) for part in ("--set", text)]
+                out, _ = self.run_molora("plan", "--ranks", ranks, *sets)
+                self.assertIn(f"{folder.name} on {ranks} rank", out)
+                tables = out.split("\n\n")
+                self.assertEqual(len(tables), 6, out)
+                lines = [line for line in out.splitlines() if str(folder) not in line]
+                self.assertLessEqual(max(map(len, lines)), 100)
 
     def test_config_lists_every_field_with_its_meaning(self):
         out, _ = self.run_molora("config")

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
+#include "support/expect_throw.h"
 #include "support/plan_shapes.h"
 
 namespace molora {
@@ -30,6 +32,17 @@ TEST(PlanInput, HasNoMicroBatchLargerThanTheRanksPart) {
   const PlanInput input = plan_input(config, hand_model(), mesh_shape(4, 1, 1));
   EXPECT_EQ(input.tokens, 4 * 2 * 100);
   EXPECT_EQ(input.micro_steps, 1);
+}
+
+TEST(PlanInput, RefusesMoreTokensThanAnybodyHas) {
+  const RunConfig config =
+      config_from("", {"data.max_length=4294967295", "train.micro_batch_size=4294967295",
+                       "train.global_batch_size=4294967295"});
+  EXPECT_THROW_WITH((void)plan_input(config, hand_model(), mesh_shape(2, 1, 1)), ConfigError,
+                    "a micro-step of 1.84e+19 tokens over all ranks cannot be planned, at most "
+                    "1e+12: make train.micro_batch_size, data.max_length or --tokens smaller");
+  EXPECT_THROW_WITH((void)plan_input(config, hand_model(), mesh_shape(2, 1, 1), 1'000'000'000'000),
+                    ConfigError, "a micro-step of 2e+12 tokens");
 }
 
 TEST(PlanInput, KnowsTheTypes) {

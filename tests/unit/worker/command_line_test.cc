@@ -68,6 +68,29 @@ TEST(CommandLine, EvalAndGenerateTakeAModelAndTheirOptions) {
   EXPECT_EQ(generate.max_new_tokens, 256);
 }
 
+TEST(CommandLine, PlanTakesRanksThatItDoesNotStart) {
+  const CommandLine parsed =
+      line({"plan", "a.yaml", "b.yaml", "--set", "model.path=m", "--ranks", "64", "--tokens",
+            "4096", "--memory", "72.5", "--speeds", "nvlink", "--json", "plan.json"});
+  const auto& plan = std::get<PlanArguments>(parsed.command);
+  EXPECT_THAT(plan.config.files, ElementsAre("a.yaml", "b.yaml"));
+  EXPECT_THAT(plan.config.overrides, ElementsAre("model.path=m"));
+  EXPECT_EQ(plan.num_ranks, 64);
+  EXPECT_EQ(plan.tokens, 4096);
+  EXPECT_EQ(plan.memory_gib, 72.5);
+  EXPECT_EQ(plan.speeds, PlanSpeeds::kNvlink);
+  EXPECT_EQ(plan.json_path, "plan.json");
+  EXPECT_EQ(parsed.num_ranks, 1);
+}
+
+TEST(CommandLine, PlanNeedsNoFile) {
+  const auto plan = std::get<PlanArguments>(line({"plan", "-n", "2"}).command);
+  EXPECT_THAT(plan.config.files, ::testing::IsEmpty());
+  EXPECT_EQ(plan.tokens, 0);
+  EXPECT_EQ(plan.memory_gib, 0);
+  EXPECT_EQ(plan.speeds, PlanSpeeds::kCpu);
+}
+
 TEST(CommandLine, VerbosityMayStandAnywhere) {
   EXPECT_EQ(line({"--quiet", "config"}).verbosity, LogVerbosity::kQuiet);
   EXPECT_EQ(line({"train", "a.yaml", "--debug"}).verbosity, LogVerbosity::kDebug);
@@ -85,6 +108,10 @@ TEST(CommandLine, WhatIsWrongIsNamed) {
   EXPECT_THROW_WITH(parse({"train", "a.yaml", "--rank", "2"}), ConfigError, "--rank");
   EXPECT_THROW_WITH(parse({"train", "a.yaml", "--ranks", "0"}), ConfigError, "--ranks");
   EXPECT_THROW_WITH(parse({"generate", "x", "--top-p", "1.5"}), ConfigError, "--top-p");
+  EXPECT_THROW_WITH(parse({"plan", "a.yaml"}), ConfigError, "--ranks is required");
+  EXPECT_THROW_WITH(parse({"plan", "-n", "2", "--tokens", "0"}), ConfigError, "--tokens");
+  EXPECT_THROW_WITH(parse({"plan", "-n", "2", "--memory", "0"}), ConfigError, "--memory");
+  EXPECT_THROW_WITH(parse({"plan", "-n", "2", "--speeds", "ib"}), ConfigError, "--speeds");
 }
 
 }  // namespace
