@@ -13,13 +13,15 @@ struct Unit {
   const char* name = "";
 };
 constexpr double kKibi = 1024;
-constexpr Unit kByteUnits[] = {{kKibi * kKibi * kKibi * kKibi, "TiB"},
+constexpr Unit kByteUnits[] = {{kKibi * kKibi * kKibi * kKibi * kKibi * kKibi, "EiB"},
+                               {kKibi * kKibi * kKibi * kKibi * kKibi, "PiB"},
+                               {kKibi * kKibi * kKibi * kKibi, "TiB"},
                                {kKibi * kKibi * kKibi, "GiB"},
                                {kKibi * kKibi, "MiB"},
                                {kKibi, "KiB"},
                                {1, "B"}};
-constexpr Unit kFlopUnits[] = {
-    {1e15, "PFLOP"}, {1e12, "TFLOP"}, {1e9, "GFLOP"}, {1e6, "MFLOP"}, {1, "FLOP"}};
+constexpr Unit kFlopUnits[] = {{1e18, "EFLOP"}, {1e15, "PFLOP"}, {1e12, "TFLOP"},
+                               {1e9, "GFLOP"},  {1e6, "MFLOP"},  {1, "FLOP"}};
 constexpr Unit kTimeUnits[] = {{1, "s"}, {1e-3, "ms"}, {1e-6, "us"}};
 
 // In the largest unit that leaves at least 1, else in the smallest.

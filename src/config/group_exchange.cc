@@ -1,7 +1,6 @@
 #include "config/group_exchange.h"
 
 #include "base/check.h"
-#include "base/error.h"
 
 namespace molora {
 

@@ -9,7 +9,8 @@ TEST(UnitText, HasThreeDigitsAndTheLargestUnitThatFits) {
   EXPECT_EQ(bytes_text(12), "12.0 B");
   EXPECT_EQ(bytes_text(1536), "1.50 KiB");
   EXPECT_EQ(bytes_text(330.4 * (1 << 30)), "330 GiB");
-  EXPECT_EQ(bytes_text(5e15), "4547 TiB");
+  EXPECT_EQ(bytes_text(5e15), "4.44 PiB");
+  EXPECT_EQ(bytes_text(5e21), "4337 EiB");
   EXPECT_EQ(flops_text(12e6), "12.0 MFLOP");
   EXPECT_EQ(flops_text(1.514e15), "1.51 PFLOP");
   EXPECT_EQ(flops_text(12), "12.0 FLOP");

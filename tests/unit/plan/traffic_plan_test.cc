@@ -1,6 +1,10 @@
 // The formulas against numbers computed by hand, from the header's table.
 #include "plan/traffic_plan.h"
 
+#include <ostream>
+#include <set>
+#include <string>
+
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -179,6 +183,19 @@ TEST(AdapterTraffic, TokensBringNoGradientsToAFrozenInput) {
   EXPECT_EQ(sent(items, Purpose::kDispatchRows, Pass::kForward), (ByKind{12 * 8 * 4, 0}));
   EXPECT_EQ(sent(items, Purpose::kDispatchRows, Pass::kBackward), (ByKind{7 * 8 * 4, 0}));
   EXPECT_EQ(sent(items, Purpose::kCombineRows, Pass::kBackward), (ByKind{12 * 4 * 4, 0}));
+}
+
+TEST(AdapterTraffic, GatesLogitsAndTheLossKeepTheMasterType) {
+  const PlanInput input = hand_input(kMesh, {"model.precision=bf16"});
+  const auto tokens = group_traffic(input, LinearGroup::kDown, ExchangeMode::kTokens, {10, 10});
+  EXPECT_EQ(sent(tokens, Purpose::kDispatchGates, Pass::kForward), (ByKind{20 * 2 * 4, 0}));
+  EXPECT_EQ(sent(tokens, Purpose::kDispatchRows, Pass::kForward), (ByKind{20 * 12 * 2, 0}));
+  const auto rank = group_traffic(input, LinearGroup::kDown, ExchangeMode::kRank);
+  EXPECT_EQ(sent(rank, Purpose::kRouterLogits, Pass::kForward), (ByKind{640, 640}));
+  EXPECT_EQ(sent(rank, Purpose::kBottleneck, Pass::kForward), (ByKind{2 * 160, 0}));
+  const auto base = base_traffic(input);
+  EXPECT_EQ(sent(base, Purpose::kLoss, Pass::kForward), (ByKind{0, 3 * 6 * 4 * 2}));
+  EXPECT_EQ(sent(base, Purpose::kLoss, Pass::kBackward), (ByKind{6 * 8 * 2, 6 * 8 * 2}));
 }
 
 TEST(AdapterTraffic, GatherMovesTheExpertsAsTheyAreUsed) {
