@@ -115,7 +115,7 @@ void add_expert_weights(const PlanInput& input, const PlannedLinear& linear, Tra
   items.expert_all_to_all(Purpose::kExpertWeights, Pass::kForward,
                           values * product(input.activation_bytes));
   items.expert_all_to_all(Purpose::kExpertWeights, Pass::kBackward,
-                          values * product(input.master_bytes));
+                          values * product(input.activation_bytes));
 }
 
 // The slices of tokens that one rank dispatches, made from and back to what its tp group holds.

@@ -20,7 +20,7 @@
 //   tokens reshape   tokens, column: T out b (t-1)/t per linear, once per copy of key-value heads;
 //                    row: T in b (t-1)/t per group; back the same
 //   expert weights   gather: E r (in held + out held) b (p-1) per linear and expert-parallel group,
-//                    back the same in w
+//                    back the same
 //
 // The backward pass of what nothing before it is trained for does not exist (the input of layer 0).
 // Not counted: statistics of routers and losses (a few numbers a step).

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/host_name.h"
 #include "plan/layout.h"
+#include "plan/plan_input.h"
 #include "worker/together.h"
 
 namespace molora {
@@ -73,13 +74,12 @@ void check_same_weights(Communicator& world, const std::string& fingerprint,
   }
 }
 
-ExchangeModes exchange_modes(const RunConfig& config) {
-  const auto asked = asked_modes(config.parallel(), config.adapter());
-  ExchangeModes modes;
-  for (size_t group = 0; group < kNumLinearGroups; ++group) {
-    modes.by_group[group] = asked[group].value_or(ExchangeMode::kReplicate);
-  }
-  return modes;
+// What is asked for and, for `auto`, what the planner predicts to be fastest.
+ExchangeChoice choose_modes(const RunConfig& config, const Architecture& architecture,
+                            const MeshShape& mesh) {
+  return choose_exchange(plan_input(config, architecture, mesh),
+                         {.asked = asked_modes(config.parallel(), config.adapter()),
+                          .speeds = LinkSpeeds::cpu()});
 }
 
 }  // namespace
@@ -118,7 +118,7 @@ ModelSession::ModelSession(const RunConfig& config, Communicator& world) {
   together(world, [&] {
     parts_.emplace(read_session_parts(config));
     shape = check_layout(config.parallel(), config.adapter(), architecture(), world.size());
-    modes_ = exchange_modes(config);
+    choice_ = choose_modes(config, architecture(), shape);
   });
   mesh_.emplace(world, shape);
   layout_.emplace(ParallelLayout{*mesh_, config.parallel().sequence_parallel()});
@@ -127,7 +127,7 @@ ModelSession::ModelSession(const RunConfig& config, Communicator& world) {
     const at::ScalarType type = weights_->get("model.norm.weight").scalar_type();
     adapters_.emplace(architecture(), config.adapter(), config.seed(),
                       type == at::kDouble ? at::kDouble : at::kFloat,
-                      AdapterPlacement{shape, mesh_->world_rank(), modes_});
+                      AdapterPlacement{shape, mesh_->world_rank(), choice_.modes});
     model_.emplace(architecture(), *weights_, *adapters_, *layout_);
   });
   if (world.rank() == 0) log_what_was_found(config);
@@ -160,14 +160,17 @@ void ModelSession::log_what_was_found(const RunConfig& config) const {
                architecture().num_layers, weights_->fingerprint(),
                static_cast<double>(counts.total()) * 1e-6);
   if (mesh_->shape().world() == 1) return;
-  std::string modes;
-  for (const LinearGroup group : kLinearGroups) {
-    modes += fmt::format(" {} {}", linear_group_name(group), exchange_mode_name(modes_.of(group)));
-  }
-  spdlog::info("layout {}{}, exchange:{}; each rank keeps {:.1f} MiB of the base",
-               mesh_text(mesh_->shape()),
-               layout_->has_sequence_parallel ? ", sequence parallel" : "", modes,
+  spdlog::info("layout {}{}; each rank keeps {:.1f} MiB of the base", mesh_text(mesh_->shape()),
+               layout_->has_sequence_parallel ? ", sequence parallel" : "",
                static_cast<double>(weights_->kept_bytes()) / (1 << 20));
+  const auto asked = asked_modes(config.parallel(), config.adapter());
+  for (const LinearGroup group : kLinearGroups) {
+    const auto index = static_cast<size_t>(group);
+    if (adapters_->num_routers() == 0) break;
+    spdlog::info("exchange of {}: {} ({}{})", linear_group_name(group),
+                 exchange_mode_name(choice_.modes.of(group)), asked[index] ? "" : "auto: ",
+                 choice_.reasons[index]);
+  }
 }
 
 }  // namespace molora

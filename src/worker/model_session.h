@@ -8,6 +8,7 @@
 #include "comm/communicator.h"
 #include "data/chat_template.h"
 #include "model/decoder.h"
+#include "plan/choose_exchange.h"
 #include "run_config.pb.h"
 #include "tokenizer/tokenizer.h"
 
@@ -40,7 +41,7 @@ class ModelSession {
   const Tokenizer& tokenizer() const { return *parts_->tokenizer; }
   const ChatTemplate& chat_template() const { return parts_->chat_template; }
   const Mesh& mesh() const { return *mesh_; }
-  const ExchangeModes& modes() const { return modes_; }
+  const ExchangeModes& modes() const { return choice_.modes; }
   const BaseWeights& weights() const { return *weights_; }
   AdapterSet& adapters() { return *adapters_; }
   const CausalLM& model() const { return *model_; }
@@ -50,7 +51,7 @@ class ModelSession {
   void log_what_was_found(const RunConfig& config) const;
 
   std::optional<SessionParts> parts_;
-  ExchangeModes modes_;
+  ExchangeChoice choice_;
   std::optional<Mesh> mesh_;
   std::optional<ParallelLayout> layout_;
   std::optional<BaseWeights> weights_;

@@ -74,8 +74,8 @@ std::vector<RunShape> sample_layouts() {
   std::vector<RunShape> shapes;
   for (const bool sp : {false, true}) {
     for (const ExchangeMode mode : kExchangeModes) {
-      for (const auto& [ranks, tp, ep] : {std::tuple(4, 2, 4), std::tuple(4, 2, 2),
-                                          std::tuple(4, 4, 2), std::tuple(2, 1, 2)}) {
+      for (const auto& [ranks, tp, ep] :
+           {std::tuple(4, 2, 4), std::tuple(4, 2, 2), std::tuple(4, 4, 2), std::tuple(2, 1, 2)}) {
         if (sp && tp == 1) continue;
         RunShape shape;
         shape.num_ranks = ranks;
