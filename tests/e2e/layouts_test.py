@@ -14,14 +14,13 @@ def parallel(tp=1, ep=1, exchange="auto", sp=False):
             f"parallel.exchange={exchange}", f"parallel.sequence_parallel={str(sp).lower()}")
 
 
+STEPS = 5
 # name -> (ranks, layout): all modes, axes within and across each other, with and without sequence parallelism
 LAYOUTS = {
     "tp2_rank": (2, parallel(tp=2, exchange="rank")),
-    "tp2_ep2_tokens": (4, parallel(tp=2, ep=2, exchange="tokens")),
     "tp2_ep4_tokens_sp": (4, parallel(tp=2, ep=4, exchange="tokens", sp=True)),
-    "ep4_gather": (4, parallel(ep=4, exchange="gather")),
+    "ep2_gather": (2, parallel(ep=2, exchange="gather")),
     "tp4_replicate_sp": (4, parallel(tp=4, exchange="replicate", sp=True)),
-    "dp3_ep1_tokens": (3, parallel(exchange="tokens")),
 }
 
 
@@ -44,7 +43,7 @@ def numbers(tensor):
 
 class LayoutsE2E(Job):
     def curve(self, name, ranks, *overrides):
-        self.train(name, ranks, "model.precision=fp64", *overrides)
+        self.train(name, ranks, "model.precision=fp64", f"train.max_steps={STEPS}", "checkpoint.every=0", *overrides)
         return self.steps(name)
 
     def assert_same_curve(self, got, expected, name):
@@ -56,7 +55,7 @@ class LayoutsE2E(Job):
                 self.assertLessEqual(abs(a[key] - b[key]), FP64 * max(1.0, abs(b[key])),
                                      f"{name}, step {b['step']}: {key} {a[key]} against {b[key]}")
 
-    def adapter(self, name, step=12):
+    def adapter(self, name, step=STEPS):
         folder = self.folder / name / "checkpoints" / f"step-{step:08d}"
         return read_safetensors(folder / "adapter-00000.safetensors")
 
@@ -78,17 +77,16 @@ class LayoutsE2E(Job):
                 self.assertGreater(sum(sum(axis.values()) for axis in got[-1]["sent_bytes"].values()), 0)
 
     def test_a_run_goes_on_in_another_layout(self):
-        whole = self.curve("whole", 1)
-        ranks, layout = LAYOUTS["tp2_ep2_tokens"]
-        self.curve("moved", ranks, *layout, "train.max_steps=6", "train.schedule=constant")
+        ranks, layout = LAYOUTS["tp2_ep4_tokens_sp"]
+        self.curve("moved", ranks, *layout, "train.max_steps=3", "train.schedule=constant")
         self.curve("moved", 1, "train.schedule=constant")
-        self.curve("stayed", 1, "train.schedule=constant")
+        self.curve("moved", 2, *LAYOUTS["tp2_rank"][1], "train.max_steps=7", "train.schedule=constant")
+        self.curve("stayed", 1, "train.max_steps=7", "train.schedule=constant")
         self.assert_same_curve(self.steps("moved"), self.steps("stayed"), "moved")
-        self.assertEqual(len(whole), len(self.steps("moved")))
 
     def test_a_run_is_used_on_other_ranks_than_it_was_trained_on(self):
         ranks, layout = LAYOUTS["tp2_ep4_tokens_sp"]
-        self.train("run", ranks, *layout)
+        self.train("run", ranks, f"train.max_steps={STEPS}", *layout)
         prompt = ["generate", self.folder / "run", "--prompt", "What is anaemia?",
                   "--max-new-tokens", 12, "--temperature", 0]
         answers = [self.run_molora(*prompt, "--ranks", n)[0] for n in (1, 2, 4)]
@@ -97,7 +95,7 @@ class LayoutsE2E(Job):
         tables = []
         for n in (1, 4):
             self.run_molora("eval", self.folder / "run", "--data", "tests/assets/data/multitask/dev.jsonl",
-                            "--max-samples", 5, "--json", self.folder / f"eval{n}.json", "--ranks", n)
+                            "--max-samples-per-task", 5, "--json", self.folder / f"eval{n}.json", "--ranks", n)
             tables.append(json.loads((self.folder / f"eval{n}.json").read_text()))
         self.assert_same_table(tables[1], tables[0])
 
