@@ -63,6 +63,7 @@ std::vector<std::vector<int>> axis_groups(const MeshShape& shape, Axis axis) {
     groups[group_of(shape, axis, rank)].push_back(rank);
   }
   std::vector<std::vector<int>> list;
+  list.reserve(groups.size());
   for (auto& [number, members] : groups) list.push_back(std::move(members));
   return list;
 }

@@ -59,6 +59,7 @@ LinearPlace place_linear(const Architecture& architecture, LinearKind kind, cons
                          const AdapterPlacement& placement) {
   const MeshShape& shape = placement.shape;
   std::vector<Slice> splits;
+  splits.reserve(static_cast<size_t>(shape.tp));
   for (int rank = 0; rank < shape.tp; ++rank) {
     splits.push_back(split_slice(architecture, kind, shape.tp, rank));
   }

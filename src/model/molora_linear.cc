@@ -6,7 +6,7 @@ namespace molora {
 
 Tensor adapted_linear(const Tensor& x_TD, const FrozenLinear& base, const LinearAdapter* adapter,
                       const ForwardContext& context) {
-  const Tensor out_TO = at::linear(x_TD, base.weight_OD, base.bias_O);
+  Tensor out_TO = at::linear(x_TD, base.weight_OD, base.bias_O);
   if (adapter == nullptr) return out_TO;
   const Tensor u_TR = project_down(x_TD, adapter->lora_A, *adapter, context,
                                    token_ids(context.batch), {0, x_TD.size(1)});

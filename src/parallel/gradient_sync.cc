@@ -94,6 +94,10 @@ std::vector<Tensor> GradientSync::sum(const std::vector<Tensor>& gradients) cons
   for (const Bucket& bucket : buckets_) {
     Communicator& group = members(bucket);
     const auto self = static_cast<size_t>(group.rank());
+    if (group.size() == 1) {
+      for (const size_t index : bucket.by_owner[self]) sums[index] = gradients[index];
+      continue;
+    }
     std::vector<Tensor> by_owner;
     for (const auto& indices : bucket.by_owner) by_owner.push_back(flatten(indices, gradients));
     const std::vector<int64_t> from_each(bucket.elements.size(), bucket.elements[self]);

@@ -41,8 +41,8 @@ class GradientSync {
 
   std::vector<Parameter> updated_parameters() const;
 
-  // gradients: of every parameter, same shapes. Returns the sums for updated(), in its order.
-  // Collective.
+  // gradients: of every parameter, same shapes. Returns the sums for updated(), in its order
+  // (a group of one gives the gradients themselves). Collective.
   std::vector<Tensor> sum(const std::vector<Tensor>& gradients) const;
 
   // The sum of squares of each whole parameter's gradient, whatever way it is cut, each element

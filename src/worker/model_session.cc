@@ -62,15 +62,13 @@ MachineShare machine_share(Communicator& world) {
   return share;
 }
 
-void check_same_weights(Communicator& world, const std::string& fingerprint,
-                        const std::string& path) {
-  const std::vector<std::string> all = all_gather_text(world, fingerprint);
-  for (size_t rank = 0; rank < all.size(); ++rank) {
-    if (all[rank] == all[0]) continue;
+void check_same_weights(const std::vector<std::string>& fingerprints, const std::string& path) {
+  for (size_t rank = 0; rank < fingerprints.size(); ++rank) {
+    if (fingerprints[rank] == fingerprints[0]) continue;
     throw DataError(fmt::format(
         "{}: the machine of rank {} has other weights than that of rank 0 (fingerprint {} against "
         "{}); the folder must hold the same files on every machine",
-        path, rank, all[rank], all[0]));
+        path, rank, fingerprints[rank], fingerprints[0]));
   }
 }
 
@@ -144,9 +142,11 @@ void ModelSession::load_weights(const RunConfig& config, Communicator& world) {
   const std::vector<std::string> all_digests = all_gather_text(world, own_digests);
   std::vector<std::string> of_this_machine;
   for (const size_t rank : share.ranks) of_this_machine.push_back(all_digests[rank]);
-  const std::string fingerprint = files->fingerprint(of_this_machine);
-  check_same_weights(world, fingerprint, config.model().path());
+  std::string fingerprint;
+  together(world, [&] { fingerprint = files->fingerprint(of_this_machine); });
+  const std::vector<std::string> of_all = all_gather_text(world, fingerprint);
   together(world, [&] {
+    check_same_weights(of_all, config.model().path());
     weights_.emplace(*files, compute_type(config.model().precision()), mesh_->shape().tp,
                      mesh_->tp_rank(), fingerprint);
   });

@@ -17,6 +17,7 @@ def parallel(tp=1, ep=1, exchange="auto", sp=False):
 STEPS = 5
 # name -> (ranks, layout): all modes, axes within and across each other, with and without sequence parallelism
 LAYOUTS = {
+    "tp2_ep2_tokens": (4, parallel(tp=2, ep=2, exchange="tokens")),
     "tp2_rank": (2, parallel(tp=2, exchange="rank")),
     "tp2_ep4_tokens_sp": (4, parallel(tp=2, ep=4, exchange="tokens", sp=True)),
     "ep2_gather": (2, parallel(ep=2, exchange="gather")),
