@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -29,40 +30,64 @@ struct Call {
   int root = 0;
 };
 
+// A rank that was woken because another one failed.
+class PeerError : public CommError {
+ public:
+  using CommError::CommError;
+};
+
+// A rank that has waited long enough.
+class TimeLimitError : public CommError {
+ public:
+  using CommError::CommError;
+};
+
 // The meeting point of the threads of one group.
 class Meeting {
  public:
-  explicit Meeting(int num_ranks) : calls_(static_cast<size_t>(num_ranks)), num_ranks_(num_ranks) {}
+  // name: of the group; members: its ranks in the world.
+  Meeting(std::string name, std::vector<int> members, std::chrono::milliseconds time_limit)
+      : name_(std::move(name)),
+        members_(std::move(members)),
+        time_limit_(time_limit),
+        calls_(members_.size()),
+        has_come_(members_.size()) {}
 
   // Shows `call`; wait_for_all() returns when all ranks have shown theirs.
   void show(int rank, Call call) {
     const std::lock_guard<std::mutex> lock(mutex_);
     calls_[static_cast<size_t>(rank)] = std::move(call);
-    arrive();
+    arrive(rank);
   }
-  void wait_for_all(uint64_t generation) {
+  void wait_for_all(int rank, uint64_t generation) {
     std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [&] { return generation_ > generation || failed_; });
-    if (generation_ <= generation) throw CommError("another rank failed");
+    const bool is_in_time =
+        changed_.wait_for(lock, time_limit_, [&] { return generation_ > generation || failed_; });
+    if (generation_ > generation) return;
+    if (is_in_time) throw PeerError(fmt::format("{} when another rank failed", where(rank)));
+    throw TimeLimitError(fmt::format("{} for {} ms", where(rank), time_limit_.count()));
   }
   // Waits until all ranks have read what they need.
-  void depart(uint64_t generation) {
+  void depart(int rank, uint64_t generation) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      arrive();
+      arrive(rank);
     }
-    wait_for_all(generation);
+    wait_for_all(rank, generation);
   }
   // Valid between wait_for_all() and depart().
   const Call& call(int rank) const { return calls_[static_cast<size_t>(rank)]; }
 
-  // The meeting of the sub-group that is made by this rank's `sequence`-th collective and begins
-  // with member `first`.
-  std::shared_ptr<Meeting> sub_meeting(uint64_t sequence, int first, int num_ranks) {
+  // The meeting of the sub-group with these members that is made by this rank's `sequence`-th
+  // collective.
+  std::shared_ptr<Meeting> sub_meeting(uint64_t sequence, const std::string& name,
+                                       const std::vector<int>& members) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    std::shared_ptr<Meeting>& child = children_[{sequence, first}];
+    std::shared_ptr<Meeting>& child = children_[{sequence, members.front()}];
     if (child == nullptr) {
-      child = std::make_shared<Meeting>(num_ranks);
+      std::vector<int> in_world;
+      for (const int member : members) in_world.push_back(members_[static_cast<size_t>(member)]);
+      child = std::make_shared<Meeting>(name, std::move(in_world), time_limit_);
       child->failed_ = failed_;
     }
     return child;
@@ -76,19 +101,34 @@ class Meeting {
   }
 
  private:
-  void arrive() {
-    if (++waiting_ < num_ranks_) return;
-    waiting_ = 0;
+  void arrive(int rank) {
+    has_come_[static_cast<size_t>(rank)] = true;
+    if (std::find(has_come_.begin(), has_come_.end(), false) != has_come_.end()) return;
+    has_come_.assign(has_come_.size(), false);
     ++generation_;
     changed_.notify_all();
   }
 
+  // "tp: rank 3 waited in all_to_all #17 for rank 2"; ranks of the world.
+  std::string where(int rank) const {
+    std::vector<int> missing;
+    for (size_t i = 0; i < members_.size(); ++i) {
+      if (!has_come_[i]) missing.push_back(members_[i]);
+    }
+    const Call& mine = calls_[static_cast<size_t>(rank)];
+    return fmt::format("{}: rank {} waited in {} #{} for rank{} {}", name_,
+                       members_[static_cast<size_t>(rank)], collective_name(mine.kind),
+                       mine.sequence, missing.size() == 1 ? "" : "s", fmt::join(missing, ", "));
+  }
+
   std::mutex mutex_;
   std::condition_variable changed_;
+  std::string name_;
+  std::vector<int> members_;
+  std::chrono::milliseconds time_limit_;
   std::vector<Call> calls_;
+  std::vector<bool> has_come_;  // in this generation
   std::map<std::pair<uint64_t, int>, std::shared_ptr<Meeting>> children_;
-  int num_ranks_;
-  int waiting_ = 0;
   uint64_t generation_ = 0;
   bool failed_ = false;
 };
@@ -153,8 +193,8 @@ class ThreadCommunicator final : public Communicator {
     const auto size = static_cast<int>(members.size());
     const auto self = std::find(members.begin(), members.end(), rank()) - members.begin();
     return std::make_unique<ThreadCommunicator>(
-        name, meeting_->sub_meeting(record().sequence(), members.front(), size),
-        static_cast<int>(self), size);
+        name, meeting_->sub_meeting(record().sequence(), name, members), static_cast<int>(self),
+        size);
   }
 
   void show(Call call) {
@@ -163,7 +203,7 @@ class ThreadCommunicator final : public Communicator {
   }
 
   void wait_for_all() {
-    meeting_->wait_for_all(generation_++);
+    meeting_->wait_for_all(rank(), generation_++);
     const Call& mine = meeting_->call(rank());
     for (int peer = 0; peer < size(); ++peer) {
       const Call& other = meeting_->call(peer);
@@ -176,7 +216,7 @@ class ThreadCommunicator final : public Communicator {
     wait_for_all();
   }
 
-  void depart() { meeting_->depart(generation_++); }
+  void depart() { meeting_->depart(rank(), generation_++); }
 
   void check_same(int peer, bool same) const {
     const Call& mine = meeting_->call(rank());
@@ -196,15 +236,35 @@ class ThreadCommunicator final : public Communicator {
   std::vector<size_t> recv_bytes_;
 };
 
+// Throws what the ranks failed with, if any did: the first failure that was not a peer's. With a
+// time limit the places where the others waited say what the matter is.
+void rethrow_own_failure(const std::vector<std::exception_ptr>& failures) {
+  std::string of_time;
+  std::string of_peers;
+  for (const std::exception_ptr& failure : failures) {
+    if (!failure) continue;
+    try {
+      std::rethrow_exception(failure);
+    } catch (const TimeLimitError& error) {
+      of_time += fmt::format("{}{}", of_time.empty() ? "" : "; ", error.what());
+    } catch (const PeerError& error) {
+      of_peers += fmt::format("; {}", error.what());
+    }
+  }
+  if (!of_time.empty()) throw CommError(of_time + of_peers);
+}
+
 }  // namespace
 
-void run_rank_threads(int num_ranks, const std::function<void(Communicator&)>& body) {
-  const auto meeting = std::make_shared<Meeting>(num_ranks);
-  const auto count = static_cast<size_t>(num_ranks);
-  std::vector<std::exception_ptr> failures(count);
+void run_rank_threads(int num_ranks, const std::function<void(Communicator&)>& body,
+                      const RankThreadOptions& options) {
+  std::vector<int> everyone(static_cast<size_t>(num_ranks));
+  std::iota(everyone.begin(), everyone.end(), 0);
+  const auto meeting = std::make_shared<Meeting>("world", everyone, options.time_limit);
+  std::vector<std::exception_ptr> failures(everyone.size());
   std::vector<std::thread> threads;
-  threads.reserve(count);
-  for (int rank = 0; rank < num_ranks; ++rank) {
+  threads.reserve(everyone.size());
+  for (const int rank : everyone) {
     threads.emplace_back([&, rank] {
       try {
         ThreadCommunicator communicator("world", meeting, rank, num_ranks);
@@ -216,17 +276,7 @@ void run_rank_threads(int num_ranks, const std::function<void(Communicator&)>& b
     });
   }
   for (std::thread& thread : threads) thread.join();
-
-  std::exception_ptr of_a_peer;
-  for (const std::exception_ptr& failure : failures) {
-    if (!failure) continue;
-    try {
-      std::rethrow_exception(failure);
-    } catch (const CommError&) {
-      if (!of_a_peer) of_a_peer = failure;
-    }
-  }
-  if (of_a_peer) std::rethrow_exception(of_a_peer);
+  rethrow_own_failure(failures);
 }
 
 }  // namespace molora

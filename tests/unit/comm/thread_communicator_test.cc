@@ -67,5 +67,56 @@ TEST(ThreadCommunicatorFaults, PartsThatDoNotAddUpAreRefused) {
   EXPECT_THROW(comm->all_to_all(send, wrong, recv, wrong), InternalError);
 }
 
+// Short, because these tests wait for it; long enough for a thread to be scheduled.
+constexpr RankThreadOptions kShort{.time_limit = std::chrono::milliseconds(300)};
+
+// A rank that never comes, of a sub-group whose ranks in the world are not its own numbers.
+TEST(ThreadCommunicatorTimeLimit, WhoWaitsWhereForWhomIsNamed) {
+  const auto body = [](Communicator& world) {
+    const auto pair = world.split("pair", world.rank() / 2);
+    pair->barrier();
+    if (world.rank() == 3) return;
+    if (world.rank() == 2) {
+      std::byte byte{};
+      pair->broadcast({&byte, 1}, 0);
+    }
+  };
+  EXPECT_THROW_WITH(run_rank_threads(4, body, kShort), CommError,
+                    "pair: rank 2 waited in broadcast #2 for rank 3 for 300 ms");
+}
+
+TEST(ThreadCommunicatorTimeLimit, EveryRankThatWaitedIsNamed) {
+  const auto body = [](Communicator& world) {
+    const auto other = world.split("other", 0);
+    if (world.rank() == 2) return;
+    (world.rank() == 0 ? world : *other).barrier();
+  };
+  EXPECT_THROW_WITH(run_rank_threads(3, body, kShort), CommError,
+                    "world: rank 0 waited in barrier #2 for ranks 1, 2",
+                    "other: rank 1 waited in barrier #1 for ranks 0, 2");
+}
+
+// Rank 1 has begun the exchange but does not end it.
+TEST(ThreadCommunicatorTimeLimit, HoldsForTheEndOfACollectiveToo) {
+  const auto body = [](Communicator& world) {
+    const auto other = world.split("other", 0);
+    const std::vector<size_t> none(2, 0);
+    const auto pending = world.start_all_to_all({}, none, {}, none);
+    if (world.rank() == 1) other->barrier();
+    pending->wait();
+  };
+  EXPECT_THROW_WITH(run_rank_threads(2, body, kShort), CommError,
+                    "world: rank 0 waited in all_to_all #2 for rank 1",
+                    "other: rank 1 waited in barrier #1 for rank 0");
+}
+
+TEST(ThreadCommunicatorTimeLimit, AnotherFailureIsReportedFirst) {
+  const auto body = [](Communicator& world) {
+    if (world.rank() == 0) world.barrier();
+    throw DataError("bad input");
+  };
+  EXPECT_THROW_WITH(run_rank_threads(2, body, kShort), DataError, "bad input");
+}
+
 }  // namespace
 }  // namespace molora
