@@ -86,6 +86,7 @@ class Meeting {
     std::shared_ptr<Meeting>& child = children_[{sequence, members.front()}];
     if (child == nullptr) {
       std::vector<int> in_world;
+      in_world.reserve(members.size());
       for (const int member : members) in_world.push_back(members_[static_cast<size_t>(member)]);
       child = std::make_shared<Meeting>(name, std::move(in_world), time_limit_);
       child->failed_ = failed_;

@@ -34,6 +34,35 @@ OracleCase by_three(Head head) {
   return of;
 }
 
+// What the comparison itself must not overlook.
+Parameter slice_of_four(const std::string& name, int64_t begin) {
+  return {name, at::empty({2}), {4}, {begin}, SyncGroup::kAll};
+}
+
+TEST(OracleComparison, AMissingSliceIsADifferenceWhateverComesAfterIt) {
+  testing::WholeTensors whole;
+  testing::WholeTensors missing;
+  for (const char* name : {"a", "b"}) {
+    for (const int64_t begin : {0, 2}) {
+      whole.add(slice_of_four(name, begin), at::ones({2}));
+      if (std::string(name) == "a" && begin == 2) continue;
+      missing.add(slice_of_four(name, begin), at::ones({2}));
+    }
+  }
+  EXPECT_EQ(testing::difference(whole, whole), 0.0);
+  EXPECT_TRUE(std::isnan(testing::difference(missing, whole)));
+}
+
+TEST(OracleComparison, ReplicasThatDifferAreAFault) {
+  testing::WholeTensors tensors;
+  tensors.add(slice_of_four("a", 0), at::ones({2}));
+  tensors.add(slice_of_four("a", 0), at::ones({2}));
+  EXPECT_EQ(tensors.fault(), "");
+  tensors.add(slice_of_four("a", 0), at::full({2}, 1.0 + 1e-7));
+  EXPECT_EQ(tensors.fault(), "a: replicas differ");
+  EXPECT_TRUE(std::isnan(testing::difference(tensors, tensors)));
+}
+
 TEST(OracleWorld1, EveryMode) { Oracle(by_two(Head::kTied)).expect(all_layouts(1, {1})); }
 
 TEST(OracleWorld2, EveryLayoutTied) { Oracle(by_two(Head::kTied)).expect(all_layouts(2, {1, 2})); }

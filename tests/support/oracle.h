@@ -61,8 +61,10 @@ inline std::string text_of(const RunShape& shape) {
   for (const ExchangeMode mode : shape.layout.modes.by_group) {
     modes += std::string(modes.empty() ? "" : ",") + exchange_mode_name(mode);
   }
-  return fmt::format("{} ranks, tp {}, ep {}, {}{}", shape.num_ranks, shape.tp, shape.ep, modes,
-                     shape.layout.has_sequence_parallel ? ", sequence parallel" : "");
+  return fmt::format(
+      "{} ranks, tp {}, ep {}, {}{}{}", shape.num_ranks, shape.tp, shape.ep, modes,
+      shape.layout.has_sequence_parallel ? ", sequence parallel" : "",
+      shape.optimizer == OptimizerPlacement::kReplicated ? ", replicated optimizer" : "");
 }
 
 // Every layout of `world` ranks: all sizes that divide, with and without sequence parallelism, each
@@ -108,8 +110,12 @@ inline std::string compare(const RunOutcome& got, const RunOutcome& oracle, doub
                          a.z_loss, b.balance_loss, b.z_loss);
     }
     if (!a.expert_counts_RE.equal(b.expert_counts_RE)) {
-      return fmt::format("step {}: other experts were chosen", i);
+      return fmt::format("step {}: the counts of chosen experts differ", i);
     }
+  }
+  if (!got.rank_fault.empty()) return got.rank_fault;
+  for (const WholeTensors* tensors : {&got.first_gradients, &got.parameters}) {
+    if (!tensors->fault().empty()) return tensors->fault();
   }
   const double gradients = difference(got.first_gradients, oracle.first_gradients);
   if (!(gradients <= tolerance)) return fmt::format("gradients differ by {}", gradients);
