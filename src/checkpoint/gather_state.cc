@@ -7,6 +7,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "base/check.h"
+#include "base/mutation.h"
 #include "tensor/tensor_bytes.h"
 
 namespace molora {
@@ -40,7 +41,8 @@ std::vector<Source> find_sources(Communicator& world, const TensorSlice& slice) 
   std::set<Shape> seen;
   int64_t covered = 0;
   for (int rank = 0; rank < world.size(); ++rank) {
-    const auto begin = all.begin() + rank * 2 * dims;
+    const int of = MOLORA_MUTANT(kSlicesOfThisRank) ? world.rank() : rank;
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(of) * 2 * dims;
     Source source{rank, Shape(begin, begin + dims), Shape(begin + dims, begin + 2 * dims)};
     if (source.offset.front() < 0 || !seen.insert(source.offset).second) continue;
     covered += source.elements();
@@ -72,7 +74,8 @@ Tensor gather_tensor(Communicator& world, const TensorSlice& slice, at::ScalarTy
   if (world.rank() != 0) return {};
   Tensor whole = at::empty(slice.global_shape, flat.options());
   int64_t begin = 0;
-  for (const Source& source : sources) {
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const Source& source = sources[MOLORA_MUTANT(kSlicesMisplaced) ? sources.size() - 1 - i : i];
     Tensor place = whole;
     for (size_t d = 0; d < source.sizes.size(); ++d) {
       place = place.slice(static_cast<int64_t>(d), source.offset[d],

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/mutation.h"
+
 namespace molora {
 
 namespace {
@@ -22,9 +24,11 @@ void sum_over_members(Communicator& communicator, std::span<Number> values) {
   communicator.all_to_all(std::as_bytes(std::span(padded)), chunk_bytes,
                           std::as_writable_bytes(std::span(parts)), chunk_bytes);
   for (size_t member = 1; member < members; ++member) {
+    if (MOLORA_MUTANT(kSumMissesLast) && member + 1 == members) continue;
     const Number* part = parts.data() + member * chunk;
     for (size_t i = 0; i < chunk; ++i) parts[i] += part[i];
   }
+  if (MOLORA_MUTANT(kSumNotGathered)) return;
   communicator.all_gather(std::as_bytes(std::span(parts.data(), chunk)),
                           std::as_writable_bytes(std::span(padded)));
   std::copy_n(padded.begin(), values.size(), values.begin());

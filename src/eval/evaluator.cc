@@ -5,6 +5,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "base/mutation.h"
 #include "comm/fixed_order_sum.h"
 #include "generate/generator.h"
 #include "train/loss.h"
@@ -86,11 +87,13 @@ std::vector<TaskResult> Evaluator::run(Communicator& communicator,
     begin = end;
     if (on_progress) on_progress(begin, set_.items.size());
   }
-  model_.join_others();
+  if (!MOLORA_MUTANT(kEvaluationLeavesEarly)) model_.join_others();
 
   static_assert(sizeof(Sums) == kSumsPerTask * sizeof(double));
-  fixed_order_sum(communicator,
-                  std::span(reinterpret_cast<double*>(sums.data()), sums.size() * kSumsPerTask));
+  if (!MOLORA_MUTANT(kEvaluationOfThisRank)) {
+    fixed_order_sum(communicator,
+                    std::span(reinterpret_cast<double*>(sums.data()), sums.size() * kSumsPerTask));
+  }
   std::vector<TaskResult> results(sums.size());
   for (size_t task = 0; task < sums.size(); ++task) {
     const auto count = [](double value) { return static_cast<int64_t>(value); };

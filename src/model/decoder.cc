@@ -135,7 +135,10 @@ Tensor CausalLM::embed(const ForwardPass& pass) const {
 Tensor CausalLM::head_states(const Tensor& hidden, const Tensor& tokens_N,
                              const ForwardContext& context) const {
   const ForwardPass pass(layout_, context);
-  if (!pass.is_sequence_split()) return copy_to(pass.tp(), hidden.index_select(0, tokens_N));
+  if (!pass.is_sequence_split()) {
+    const Tensor states_ND = hidden.index_select(0, tokens_N);
+    return MOLORA_MUTANT(kHeadGradientPartial) ? states_ND : copy_to(pass.tp(), states_ND);
+  }
   // Each rank has the states of its own tokens; as tokens_N ascends, so do the ranks' parts of it.
   std::vector<int64_t> rows;
   Tensor own_n;
@@ -150,7 +153,8 @@ Tensor CausalLM::head_states(const Tensor& hidden, const Tensor& tokens_N,
     begin += count;
     rows.push_back(count);
   }
-  return gather_rows(pass.tp(), hidden.index_select(0, own_n), rows);
+  const Tensor states_ND = gather_rows(pass.tp(), hidden.index_select(0, own_n), rows);
+  return MOLORA_MUTANT(kHeadStatesReversed) ? states_ND.flip(0) : states_ND;
 }
 
 Tensor CausalLM::own_logits(const Tensor& states_ND) const {
@@ -159,7 +163,12 @@ Tensor CausalLM::own_logits(const Tensor& states_ND) const {
 }
 
 Tensor CausalLM::logits(const Tensor& states_ND) const {
-  return all_gather_columns(layout_.tp(), own_logits(states_ND),
+  const Tensor own_Nv = own_logits(states_ND);
+  if (MOLORA_MUTANT(kLogitsOwnOnly)) {
+    return at::constant_pad_nd(
+        own_Nv, {vocabulary_.begin, architecture_.vocab_size - vocabulary_.end()}, 0.0);
+  }
+  return all_gather_columns(layout_.tp(), own_Nv,
                             balanced_lengths(architecture_.vocab_size, layout_.tp().size()));
 }
 

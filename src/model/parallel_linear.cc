@@ -35,7 +35,8 @@ UsedExperts used_experts(const LinearAdapter& adapter, at::ScalarType type,
   const int ep = pass.mesh().shape().ep;
   const int first = pass.mesh().world_rank() / ep * ep;
   for (int member = 0; member < ep; ++member) {
-    split.push_back(adapter.place.splits[static_cast<size_t>((first + member) % pass.tp().size())]);
+    const int user = MOLORA_MUTANT(kExpertSplitOfThisRank) ? pass.ep().rank() : member;
+    split.push_back(adapter.place.splits[static_cast<size_t>((first + user) % pass.tp().size())]);
   }
   const bool is_column = is_column_parallel(adapter.place.kind);
   const auto members = static_cast<size_t>(ep);
@@ -51,6 +52,16 @@ Tensor own_rows(const Tensor& x_TD, const ForwardPass& pass) {
   return x_TD.slice(0, pass.own_tokens().begin, pass.own_tokens().end());
 }
 
+// delta_tO: the own tokens' part. Returns [all tokens, width], zero for the others.
+Tensor padded_to_all(const Tensor& delta_tO, const ForwardPass& pass) {
+  if (pass.tp().size() == 1) return delta_tO;
+  const Slice& own = pass.own_tokens();
+  const int64_t width = delta_tO.size(1);
+  return at::cat({at::zeros({own.begin, width}, delta_tO.options()), delta_tO,
+                  at::zeros({pass.num_tokens() - own.end(), width}, delta_tO.options())},
+                 0);
+}
+
 // h of a column-parallel adapter whose A is whole here: [all tokens, E * r]. x: the state between
 // linears, inside the border.
 Tensor column_bottleneck(const Tensor& x, const Tensor& lora_A, const LinearAdapter& adapter,
@@ -64,8 +75,10 @@ Tensor column_bottleneck(const Tensor& x, const Tensor& lora_A, const LinearAdap
   if (adapter.spec.has_router()) {
     weights_TE = route(x, adapter, is_split ? context.routing : counted_once(pass)).weights_TE;
   }
-  const Tensor h_TR = apply_gates(u_TR, weights_TE, adapter.spec);
-  return is_split ? gather_rows(pass.tp(), h_TR, pass.token_rows()) : h_TR;
+  Tensor h_TR = apply_gates(u_TR, weights_TE, adapter.spec);
+  if (!is_split) return h_TR;
+  return MOLORA_MUTANT(kBottleneckOwnTokensOnly) ? padded_to_all(h_TR, pass)
+                                                 : gather_rows(pass.tp(), h_TR, pass.token_rows());
 }
 
 // h of a row-parallel adapter whose B is whole here, a partial sum: [all tokens, E * r].
@@ -89,8 +102,12 @@ struct ColumnInput {
 };
 
 ColumnInput enter(const Tensor& x, const ForwardPass& pass) {
-  if (pass.is_sequence_split()) return {gather_rows(pass.tp(), x, pass.token_rows()), x, x};
-  const Tensor all_TD = copy_to(pass.tp(), x);
+  if (pass.is_sequence_split()) {
+    return {MOLORA_MUTANT(kColumnBorderDropped) ? padded_to_all(x, pass)
+                                                : gather_rows(pass.tp(), x, pass.token_rows()),
+            x, x};
+  }
+  const Tensor all_TD = MOLORA_MUTANT(kColumnBorderDropped) ? x : copy_to(pass.tp(), x);
   return {all_TD, all_TD, own_rows(all_TD, pass)};
 }
 
@@ -107,16 +124,6 @@ ColumnLayout columns_of(const LinearAdapter& adapter, const ForwardPass& pass) {
   const LinearPlace& place = adapter.place;
   return {place.splits, pass.token_rows(),
           is_column_parallel(place.kind) ? place.size.out : place.size.in};
-}
-
-// delta_tO: the own tokens' part; other rows count for nothing.
-Tensor padded_to_all(const Tensor& delta_tO, const ForwardPass& pass) {
-  if (pass.tp().size() == 1) return delta_tO;
-  const Slice& own = pass.own_tokens();
-  const int64_t width = delta_tO.size(1);
-  return at::cat({at::zeros({own.begin, width}, delta_tO.options()), delta_tO,
-                  at::zeros({pass.num_tokens() - own.end(), width}, delta_tO.options())},
-                 0);
 }
 
 }  // namespace
@@ -171,11 +178,13 @@ Tensor row_linear(const Tensor& x_Td, const SplitLinear& linear, const ForwardPa
     }
   }
   if (pass.is_sequence_split()) {
-    const Tensor out_tO = scatter_rows(pass.tp(), partial_TO, pass.token_rows());
+    const Tensor out_tO = MOLORA_MUTANT(kRowBorderDropped)
+                              ? own_rows(partial_TO, pass)
+                              : scatter_rows(pass.tp(), partial_TO, pass.token_rows());
     return away ? out_tO + away->results().front() : out_tO;
   }
   if (away) partial_TO = partial_TO + padded_to_all(away->results().front(), pass);
-  return reduce_from(pass.tp(), partial_TO);
+  return MOLORA_MUTANT(kRowBorderDropped) ? partial_TO : reduce_from(pass.tp(), partial_TO);
 }
 
 }  // namespace molora

@@ -18,6 +18,7 @@ struct ChosenPairs {
   Tensor all;                 // index of each pair in [tokens, E] flattened
   Tensor own;                 // index of each pair of this rank in [tokens, E / tp] flattened
   std::vector<int64_t> rows;  // pairs by owner
+  Slice held;                 // which of `all` are those of this rank
 };
 
 ChosenPairs chosen_pairs(const Routing& routing, Communicator& tp) {
@@ -34,8 +35,9 @@ ChosenPairs chosen_pairs(const Routing& routing, Communicator& tp) {
   const Tensor counts = chosen_PTe.sum({1, 2}, /*keepdim=*/false, at::kLong);
   int64_t begin = 0;
   for (int64_t rank = 0; rank < num_ranks; ++rank) {
-    const int64_t count = counts[rank].item<int64_t>();
+    const auto count = counts[rank].item<int64_t>();
     if (rank == tp.rank()) {
+      result.held = {begin, count};
       result.own = (token * held + expert).slice(0, begin, begin + count);
     }
     result.rows.push_back(count);
@@ -76,11 +78,8 @@ Tensor rank_column_bottleneck(const Tensor& x_TD, const LinearAdapter& adapter,
   const ChosenPairs pairs = chosen_pairs(routing, pass.tp());
   Tensor rows = gather_rows(pass.tp(), take_pairs(h_TR, pairs.own, spec.lora_rank), pairs.rows);
   if (MOLORA_MUTANT(kBottleneckOwnOnly)) {
-    const auto own = static_cast<size_t>(pass.tp().rank());
     Tensor mask = at::zeros({rows.size(0), 1}, rows.options());
-    int64_t begin = 0;
-    for (size_t rank = 0; rank < own; ++rank) begin += pairs.rows[rank];
-    mask.slice(0, begin, begin + pairs.rows[own]).fill_(1);
+    mask.slice(0, pairs.held.begin, pairs.held.end()).fill_(1);
     rows = rows * mask;
   }
   return place_pairs(rows, pairs.all, x_TD.size(0), spec.num_experts);
@@ -94,8 +93,10 @@ Tensor rank_row_bottleneck(const Tensor& x_Td, const LinearAdapter& adapter,
   const Tensor partial_TR = project_down(x_Td, adapter.lora_A, adapter, context,
                                          token_ids(context.batch), adapter.place.inputs);
   const ChosenPairs pairs = chosen_pairs(routing, pass.tp());
-  const Tensor rows =
-      scatter_rows(pass.tp(), take_pairs(partial_TR, pairs.all, spec.lora_rank), pairs.rows);
+  const Tensor partial = take_pairs(partial_TR, pairs.all, spec.lora_rank);
+  const Tensor rows = MOLORA_MUTANT(kBottleneckPartial)
+                          ? partial.slice(0, pairs.held.begin, pairs.held.end())
+                          : scatter_rows(pass.tp(), partial, pairs.rows);
   const Tensor u_TR = place_pairs(rows, pairs.own, x_Td.size(0), adapter.place.experts.length);
   return apply_gates(u_TR, weights_held(routing, adapter), spec);
 }

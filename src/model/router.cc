@@ -153,7 +153,8 @@ Routing route_split_columns(const Tensor& x_Td, const LinearAdapter& adapter,
   const at::ScalarType precision = adapter.router_weight.scalar_type();
   Tensor partial_TE = at::linear(x_Td.to(precision), adapter.router_weight);
   // The bias is whole on every rank and enters once.
-  partial_TE = partial_TE + adapter.router_bias * (tp.rank() == 0 ? 1.0 : 0.0);
+  const bool adds_bias = tp.rank() == 0 || MOLORA_MUTANT(kRouterBiasOnEveryRank);
+  partial_TE = partial_TE + adapter.router_bias * (adds_bias ? 1.0 : 0.0);
   const Tensor logits_TE =
       MOLORA_MUTANT(kRouterLogitsPartial) ? partial_TE : reduce_from(tp, partial_TE);
   // Between the two sums the gradient is whole on every rank: here the auxiliary part joins.

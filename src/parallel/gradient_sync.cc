@@ -14,18 +14,12 @@ namespace molora {
 
 namespace {
 
+// Only by mutation.
 bool is_sum_skipped(SyncGroup group) {
-  switch (group) {
-    case SyncGroup::kAll:
-      return MOLORA_MUTANT(kSumAllSkipped);
-    case SyncGroup::kData:
-      return MOLORA_MUTANT(kSumDataSkipped);
-    case SyncGroup::kExpertData:
-      return MOLORA_MUTANT(kSumExpertDataSkipped);
-    case SyncGroup::kKvReplicas:
-      return MOLORA_MUTANT(kSumKvSkipped);
-  }
-  return false;
+  return (group == SyncGroup::kAll && MOLORA_MUTANT(kSumAllSkipped)) ||
+         (group == SyncGroup::kData && MOLORA_MUTANT(kSumDataSkipped)) ||
+         (group == SyncGroup::kExpertData && MOLORA_MUTANT(kSumExpertDataSkipped)) ||
+         (group == SyncGroup::kKvReplicas && MOLORA_MUTANT(kSumKvSkipped));
 }
 
 // parts: [members * own], one summand after the other. Returns [own].
@@ -110,7 +104,12 @@ std::vector<Tensor> GradientSync::sum(const std::vector<Tensor>& gradients) cons
     }
     std::vector<size_t> present = bucket.by_owner[self];
     if (placement_ == OptimizerPlacement::kReplicated) {
-      flat = all_gather_rows(group, flat, bucket.elements);
+      if (MOLORA_MUTANT(kSumsNotShared)) {
+        by_owner[self] = flat;
+        flat = at::cat(by_owner);
+      } else {
+        flat = all_gather_rows(group, flat, bucket.elements);
+      }
       present.clear();
       for (const auto& indices : bucket.by_owner) {
         present.insert(present.end(), indices.begin(), indices.end());

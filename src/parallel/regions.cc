@@ -1,6 +1,6 @@
 #include "parallel/regions.h"
 
-#include <algorithm>
+#include <numeric>
 
 #include "base/check.h"
 #include "base/mutation.h"
@@ -15,6 +15,15 @@ Tensor own_rows(Communicator& tp, const Tensor& x_TD, const std::vector<int64_t>
   int64_t begin = 0;
   for (int rank = 0; rank < tp.rank(); ++rank) begin += rows[static_cast<size_t>(rank)];
   return x_TD.slice(0, begin, begin + rows[static_cast<size_t>(tp.rank())]);
+}
+
+// These rows of this rank, and zeros in the place of other ranks' rows.
+Tensor padded_rows(Communicator& tp, const Tensor& x_tD, const std::vector<int64_t>& rows) {
+  std::vector<int64_t> shape = x_tD.sizes().vec();
+  shape[0] = std::accumulate(rows.begin(), rows.end(), int64_t{0});
+  Tensor padded = at::zeros(shape, x_tD.options());
+  own_rows(tp, padded, rows).copy_(x_tD);
+  return padded;
 }
 
 // Every rank's block flattened, one after the other, and their lengths: blocks have different
@@ -69,8 +78,10 @@ Tensor rows_to_columns_now(Communicator& tp, const Tensor& x_tD, const ColumnLay
     received.push_back(layout.rows[rank] * own.length);
     num_tokens += layout.rows[rank];
   }
-  return all_to_all_rows(tp, at::cat(send.parts), send.elements, received)
-      .view({num_tokens, own.length});
+  Tensor x_Td = all_to_all_rows(tp, at::cat(send.parts), send.elements, received)
+                    .view({num_tokens, own.length});
+  if (MOLORA_MUTANT(kTokensToColumnsSwapped)) return x_Td.flip(0);
+  return x_Td;
 }
 
 }  // namespace
@@ -95,13 +106,16 @@ Tensor reduce_from(Communicator& tp, const Tensor& partial) {
 
 Tensor gather_rows(Communicator& tp, const Tensor& x_tD, const std::vector<int64_t>& rows) {
   if (tp.size() == 1) return x_tD;
-  return apply_linear_map(x_tD,
-                          {[&tp, rows](const Tensor& in) { return all_gather_rows(tp, in, rows); },
-                           [&tp, rows](const Tensor& gradient) {
-                             if (MOLORA_MUTANT(kGatherBackwardSplits))
-                               return own_rows(tp, gradient, rows).clone();
-                             return reduce_scatter_rows(tp, gradient, rows);
-                           }});
+  return apply_linear_map(x_tD, {[&tp, rows](const Tensor& in) {
+                                   if (MOLORA_MUTANT(kGatherForwardOwnOnly))
+                                     return padded_rows(tp, in, rows);
+                                   return all_gather_rows(tp, in, rows);
+                                 },
+                                 [&tp, rows](const Tensor& gradient) {
+                                   if (MOLORA_MUTANT(kGatherBackwardSplits))
+                                     return own_rows(tp, gradient, rows).clone();
+                                   return reduce_scatter_rows(tp, gradient, rows);
+                                 }});
 }
 
 Tensor scatter_rows(Communicator& tp, const Tensor& partial_TD, const std::vector<int64_t>& rows) {
@@ -112,13 +126,9 @@ Tensor scatter_rows(Communicator& tp, const Tensor& partial_TD, const std::vecto
                                          return reduce_scatter_rows(tp, in, rows);
                                        },
                                        [&tp, rows](const Tensor& gradient) {
-                                         Tensor all = all_gather_rows(tp, gradient, rows);
-                                         if (MOLORA_MUTANT(kScatterBackwardPads)) {
-                                           Tensor padded = at::zeros_like(all);
-                                           own_rows(tp, padded, rows).copy_(gradient);
-                                           return padded;
-                                         }
-                                         return all;
+                                         if (MOLORA_MUTANT(kScatterBackwardPads))
+                                           return padded_rows(tp, gradient, rows);
+                                         return all_gather_rows(tp, gradient, rows);
                                        }});
 }
 

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "base/mutation.h"
 #include "parallel/shard.h"
 #include "tensor/tensor_bytes.h"
 
@@ -47,6 +48,7 @@ Tensor all_gather_rows(Communicator& communicator, const Tensor& mine,
   const Tensor send = mine.contiguous();
   Tensor all = empty_rows(send, sum_of(rows));
   communicator.all_gather(tensor_bytes(send), mutable_tensor_bytes(all), row_bytes(send, rows));
+  if (MOLORA_MUTANT(kGatheredRowsReversed)) return all.flip(0);
   return all;
 }
 
@@ -59,6 +61,7 @@ Tensor reduce_scatter_rows(Communicator& communicator, const Tensor& partial,
   const Tensor parts = all_to_all_rows(communicator, partial, rows, from_each);
   Tensor sum = parts.slice(0, 0, own).to(sum_type(partial), /*non_blocking=*/false, /*copy=*/true);
   for (size_t member = 1; member < rows.size(); ++member) {
+    if (MOLORA_MUTANT(kReducedRowsMissLast) && member + 1 == rows.size()) continue;
     const auto begin = static_cast<int64_t>(member) * own;
     sum += parts.slice(0, begin, begin + own);
   }
@@ -78,6 +81,7 @@ Tensor all_to_all_rows(Communicator& communicator, const Tensor& send,
                        const std::vector<int64_t>& recv_rows) {
   PendingRows pending(communicator, send, send_rows, recv_rows);
   pending.wait();
+  if (MOLORA_MUTANT(kExchangedRowsReversed)) return pending.received().flip(0);
   return pending.received();
 }
 

@@ -32,8 +32,8 @@ Tensor sum_by_token(const TokenExchange& exchange, const Tensor& rows_SD) {
 }
 
 Tensor return_and_sum(const TokenExchange& exchange, const Tensor& rows_RD) {
-  const Tensor rows_SD =
-      all_to_all_rows(*exchange.ep, rows_RD, exchange.recv_rows, exchange.send_rows);
+  Tensor rows_SD = all_to_all_rows(*exchange.ep, rows_RD, exchange.recv_rows, exchange.send_rows);
+  if (MOLORA_MUTANT(kReturnedRowsReversed)) rows_SD = rows_SD.flip(0);
   return sum_by_token(exchange, rows_SD);
 }
 
@@ -59,15 +59,17 @@ TokenExchange plan_token_exchange(Communicator& ep, const Tensor& needed_TP) {
   const std::vector<size_t> one_number(exchange.send_rows.size(), sizeof(int64_t));
   ep.all_to_all(std::as_bytes(std::span(exchange.send_rows)), one_number,
                 std::as_writable_bytes(std::span(exchange.recv_rows)), one_number);
+  if (MOLORA_MUTANT(kCountsNotExchanged)) exchange.recv_rows = exchange.send_rows;
   return exchange;
 }
 
 DispatchedRows start_dispatch(const TokenExchange& exchange, const Tensor& x_TD) {
   DispatchedRows result;
   const auto start = [&](const Tensor& in) {
-    result.pending =
-        std::make_shared<PendingRows>(*exchange.ep, in.index_select(0, exchange.tokens_S),
-                                      exchange.send_rows, exchange.recv_rows);
+    Tensor rows_SD = in.index_select(0, exchange.tokens_S);
+    if (MOLORA_MUTANT(kDispatchReversed)) rows_SD = rows_SD.flip(0);
+    result.pending = std::make_shared<PendingRows>(*exchange.ep, rows_SD, exchange.send_rows,
+                                                   exchange.recv_rows);
     return result.pending->received();
   };
   const auto transpose = [exchange](const Tensor& gradient_RD) {
@@ -80,7 +82,9 @@ DispatchedRows start_dispatch(const TokenExchange& exchange, const Tensor& x_TD)
 
 Tensor exchange_rows(const TokenExchange& exchange, const Tensor& rows_SD) {
   const auto there = [exchange](const Tensor& in) {
-    return all_to_all_rows(*exchange.ep, in, exchange.send_rows, exchange.recv_rows);
+    const Tensor rows_RD =
+        all_to_all_rows(*exchange.ep, in, exchange.send_rows, exchange.recv_rows);
+    return MOLORA_MUTANT(kGatesReversed) ? rows_RD.flip(0) : rows_RD;
   };
   const auto back = [exchange](const Tensor& gradient) {
     const Tensor returned =

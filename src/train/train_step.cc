@@ -101,7 +101,7 @@ TrainStep::Totals TrainStep::micro_step(int64_t step, std::span<const TrainRow> 
   const TokenLoss loss = next_token_loss(parts_.model, states_ND, batch.targets_N);
   if (at::GradMode::is_enabled() && loss.sum.requires_grad()) loss.sum.backward();
   // Every tp rank has the same loss; the first one's is counted.
-  if (mesh().tp_rank() != 0) return {};
+  if (mesh().tp_rank() != 0 && !MOLORA_MUTANT(kLossOnEveryTpRank)) return {};
   return {loss.sum.item<double>(), batch.targets_N.size(0)};
 }
 
@@ -130,8 +130,12 @@ void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
     sums.insert(sums.end(), flat.const_data_ptr<double>(),
                 flat.const_data_ptr<double>() + flat.numel());
   }
-  fixed_order_sum(mesh().axis(Axis::kAll), std::span(sums));
+  std::span<double> summed(sums);
+  if (MOLORA_MUTANT(kStepSumsOfThisRank)) summed = summed.first(0);
+  if (MOLORA_MUTANT(kStepRoutersOfThisRank)) summed = summed.first(fixed);
+  fixed_order_sum(mesh().axis(Axis::kAll), summed);
 
+  if (MOLORA_MUTANT(kLossOfThisRank) && mesh().world_rank() != 0) sums[0] = totals.loss_sum;
   result.supervised = std::llround(sums[1]);
   result.loss = sums[0] / sums[1];
   result.is_stop_requested = sums[2] > 0.0;
