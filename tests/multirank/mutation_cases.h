@@ -1,0 +1,144 @@
+// Which test notices which planted fault (base/mutation.h).
+//
+// A probe runs something on many ranks and returns what is wrong, compared with one rank; the
+// comparison is the one that the tests of the same name make.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/mutation.h"
+#include "support/audited_replicas.h"
+#include "support/gathered_slices.h"
+#include "support/inference_oracle.h"
+#include "support/oracle.h"
+
+namespace molora::testing {
+
+struct Probe {
+  std::string text;
+  std::function<std::string(const RankThreadOptions&)> fault;
+};
+
+// What a probe says of a planted fault: words of its text.
+struct Sighting {
+  const char* words;
+  Probe probe;
+};
+
+struct MutationCase {
+  Mutation mutation;
+  const char* name;
+  std::vector<Sighting> sightings;  // each of the probes must notice
+};
+
+struct Split {
+  int tp = 1;
+  int ep = 1;
+};
+
+inline RunShape layout(int ranks, Split split, ExchangeMode mode) {
+  RunShape shape;
+  shape.num_ranks = ranks;
+  shape.tp = split.tp;
+  shape.ep = split.ep;
+  shape.layout.modes = all_groups(mode);
+  return shape;
+}
+
+inline RunShape with_sequence_parallel(RunShape shape) {
+  shape.layout.has_sequence_parallel = true;
+  return shape;
+}
+
+inline RunShape with_replicated_optimizer(RunShape shape) {
+  shape.optimizer = OptimizerPlacement::kReplicated;
+  return shape;
+}
+
+template <typename AnyOracle>
+Probe probe_of(const std::string& what, const AnyOracle& (*oracle)(), const RunShape& shape) {
+  return {what + ", " + text_of(shape), [oracle, shape](const RankThreadOptions& threads) {
+            RunShape timed = shape;
+            timed.threads = threads;
+            return oracle().fault(timed);
+          }};
+}
+
+inline Probe training(const RunShape& shape) {
+  return probe_of<Oracle>(
+      "training",
+      +[]() -> const Oracle& {
+        static const Oracle oracle{OracleCase{}};
+        return oracle;
+      },
+      shape);
+}
+
+// Linears with a bias.
+inline Probe training_with_bias(const RunShape& shape) {
+  return probe_of<Oracle>(
+      "training with biases",
+      +[]() -> const Oracle& {
+        static const Oracle oracle([] {
+          OracleCase of;
+          of.model["architectures"] = {"LlamaForCausalLM"};
+          of.model["model_type"] = "llama";
+          of.model["attention_bias"] = true;
+          of.model["mlp_bias"] = true;
+          return of;
+        }());
+        return oracle;
+      },
+      shape);
+}
+
+// All tokens go to one expert; the ranks of the others receive none.
+inline Probe training_one_expert(const RunShape& shape) {
+  return probe_of<Oracle>(
+      "training, all tokens to one expert",
+      +[]() -> const Oracle& {
+        static const Oracle oracle([] {
+          OracleCase of;
+          of.adapter = oracle_adapter(8, 1);
+          of.prepare = [](AdapterSet& adapters) {
+            const at::NoGradGuard no_grad;
+            for (const LinearAdapter& linear : adapters.linears()) {
+              if (linear.spec.has_router()) linear.router_bias.detach()[2] = 50.0;
+            }
+          };
+          return of;
+        }());
+        return oracle;
+      },
+      shape);
+}
+
+inline Probe inference(const RunShape& shape) {
+  return probe_of<InferenceOracle>(
+      "inference",
+      +[]() -> const InferenceOracle& {
+        static const InferenceOracle oracle;
+        return oracle;
+      },
+      shape);
+}
+
+inline Probe audited() {
+  return {"replica audit, 8 ranks", [](const RankThreadOptions&) { return audit_fault(); }};
+}
+
+inline Probe gathered() {
+  return {"gathered state, 4 ranks, tp 2, ep 4", [](const RankThreadOptions&) -> std::string {
+            try {
+              return gather_fault(mesh_shape(4, 2, 4));
+            } catch (const std::exception& error) {
+              return error.what();
+            }
+          }};
+}
+
+std::vector<MutationCase> mutation_cases();
+
+}  // namespace molora::testing
