@@ -1,10 +1,9 @@
 // Every layout holds slices of the same whole, and says rightly who else holds the same.
-#include "model/adapter_placement.h"
-
 #include <map>
 
 #include <gtest/gtest.h>
 
+#include "model/adapter_placement.h"
 #include "support/oracle.h"
 
 namespace molora {

@@ -1,0 +1,178 @@
+// The models and special cases that layouts are compared on: for the test that runs each time and
+// for the one that runs them all.
+#pragma once
+
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "support/oracle.h"
+
+namespace molora::testing {
+
+enum class Head { kTied, kUntied };
+
+// A GQA model for tp 1, 2, 4, 8.
+inline OracleCase by_two(Head head) {
+  OracleCase of;
+  of.model = model_for(2);
+  of.model["tie_word_embeddings"] = head == Head::kTied;
+  return of;
+}
+
+// The same for tp 1, 3, 6.
+inline OracleCase by_three(Head head) {
+  OracleCase of;
+  of.model = model_for(3);
+  of.model["tie_word_embeddings"] = head == Head::kTied;
+  of.adapter = oracle_adapter(6, 2);
+  return of;
+}
+
+inline RunShape layout_of(const std::tuple<int, int, int>& ranks_tp_ep, bool sp,
+                          ExchangeMode mode) {
+  RunShape shape;
+  std::tie(shape.num_ranks, shape.tp, shape.ep) = ranks_tp_ep;
+  shape.layout.has_sequence_parallel = sp;
+  shape.layout.modes = all_groups(mode);
+  return shape;
+}
+
+// Layouts of each mode that use all axes, with sequence parallelism and without.
+inline std::vector<RunShape> sample_layouts() {
+  std::vector<RunShape> shapes;
+  for (const ExchangeMode mode : kExchangeModes) {
+    for (const bool sp : {false, true}) {
+      shapes.push_back(layout_of({4, 2, 4}, sp, mode));
+      shapes.push_back(layout_of({4, 2, 2}, sp, mode));
+      shapes.push_back(layout_of({4, 4, 2}, sp, mode));
+    }
+    shapes.push_back(layout_of({2, 1, 2}, false, mode));
+  }
+  return shapes;
+}
+
+// The fewest that still have every mode with every axis split.
+inline std::vector<RunShape> few_layouts() {
+  std::vector<RunShape> shapes;
+  for (const ExchangeMode mode : kExchangeModes) {
+    shapes.push_back(layout_of({4, 2, 4}, true, mode));
+    shapes.push_back(layout_of({4, 4, 2}, false, mode));
+  }
+  return shapes;
+}
+
+struct SpecialCase {
+  std::string name;
+  OracleCase of;
+  std::vector<RunShape> more_layouts = {};
+};
+
+// Changes every router's bias of one expert.
+inline std::function<void(AdapterSet&)> bias_of_expert(int64_t expert, double value) {
+  return [expert, value](AdapterSet& adapters) {
+    const at::NoGradGuard no_grad;
+    for (const LinearAdapter& linear : adapters.linears()) {
+      if (linear.spec.has_router()) linear.router_bias.detach()[expert] = value;
+    }
+  };
+}
+
+// Two tokens a row: on more tp ranks than that some have none.
+inline std::vector<TrainRow> two_token_rows(int64_t step, int32_t vocab) {
+  std::vector<TrainRow> rows = random_rows(3, 1000 * step, vocab);
+  for (TrainRow& row : rows) {
+    row.resize(1);
+    row[0].ids.resize(2);
+    row[0].supervised = {0, 1};
+  }
+  return rows;
+}
+
+inline std::vector<SpecialCase> cases_of_routing() {
+  std::vector<SpecialCase> cases;
+  OracleCase of;
+  of.adapter = oracle_adapter(8, 1);
+  cases.push_back({"OneExpertPerToken", of});
+  // Seven of eight experts, and the ranks that hold them, have no tokens at all.
+  of.prepare = bias_of_expert(2, 50.0);
+  cases.push_back({"AllTokensToOneExpert", of});
+  of = OracleCase{};
+  of.prepare = bias_of_expert(5, -50.0);
+  cases.push_back({"OneExpertNobodyChooses", of});
+  of = OracleCase{};
+  of.adapter.mutable_router()->set_gate(RouterConfig::dense_softmax);
+  cases.push_back({"EveryExpertForEveryToken", of});
+  return cases;
+}
+
+inline std::vector<SpecialCase> cases_of_tokens() {
+  std::vector<SpecialCase> cases;
+  OracleCase of;
+  of.rows = two_token_rows;
+  of.micro_batch_size = 1;
+  cases.push_back({"FewerTokensThanTpRanks",
+                   of,
+                   {layout_of({8, 8, 4}, true, ExchangeMode::kTokens),
+                    layout_of({8, 8, 1}, false, ExchangeMode::kRank)}});
+  of = OracleCase{};
+  of.rows = [](int64_t step, int32_t vocab) { return random_rows(1, 1000 * step, vocab); };
+  cases.push_back({"OneRowForManyDataRanks",
+                   of,
+                   {layout_of({8, 1, 8}, false, ExchangeMode::kTokens),
+                    layout_of({8, 2, 4}, true, ExchangeMode::kGather)}});
+  return cases;
+}
+
+// Qwen3's norms of heads, the biases that Llama may have, Mistral's window.
+inline std::vector<SpecialCase> cases_of_models() {
+  std::vector<SpecialCase> cases;
+  OracleCase of;
+  of.model["architectures"] = {"Qwen3ForCausalLM"};
+  of.model["model_type"] = "qwen3";
+  cases.push_back({"Qwen3", of});
+  of.model["architectures"] = {"LlamaForCausalLM"};
+  of.model["model_type"] = "llama";
+  of.model["attention_bias"] = true;
+  of.model["mlp_bias"] = true;
+  cases.push_back({"LlamaWithBiases", of});
+  of.model = model_for(2);
+  of.model["architectures"] = {"MistralForCausalLM"};
+  of.model["model_type"] = "mistral";
+  of.model["sliding_window"] = 5;
+  cases.push_back({"MistralWithWindow", of});
+  return cases;
+}
+
+inline std::vector<SpecialCase> special_cases() {
+  std::vector<SpecialCase> cases;
+  for (const auto& part : {cases_of_routing(), cases_of_tokens(), cases_of_models()}) {
+    cases.insert(cases.end(), part.begin(), part.end());
+  }
+  OracleCase of;
+  of.type = at::kFloat;
+  cases.push_back({"SinglePrecision", of});
+  of = OracleCase{};
+  of.recompute = TrainConfig::full;
+  cases.push_back({"RecomputedLayers", of});
+  of.recompute = TrainConfig::selective;
+  cases.push_back({"RecomputedSelectively", of});
+  return cases;
+}
+
+// Another mode for each group, all at once.
+inline std::vector<RunShape> mixed_modes() {
+  std::vector<RunShape> shapes;
+  for (const bool sp : {false, true}) {
+    for (size_t first = 0; first < kNumLinearGroups; ++first) {
+      RunShape shape = layout_of({4, 2, 4}, sp, ExchangeMode::kTokens);
+      for (size_t group = 0; group < kNumLinearGroups; ++group) {
+        shape.layout.modes.by_group[group] = kExchangeModes[(first + group) % 4];
+      }
+      shapes.push_back(shape);
+    }
+  }
+  return shapes;
+}
+
+}  // namespace molora::testing
