@@ -11,6 +11,8 @@
 #include "config/resolved_yaml.h"
 #include "data/row_plan.h"
 #include "plan/layout.h"
+#include "plan/memory_plan.h"
+#include "plan/plan_input.h"
 #include "worker/console.h"
 #include "worker/model_session.h"
 #include "worker/together.h"
@@ -60,22 +62,23 @@ std::string parameter_text(const Architecture& architecture, const RunConfig& co
   return text;
 }
 
-std::string memory_text(const Architecture& architecture, const RunConfig& config) {
-  const double width = config.model().precision() == ModelConfig::bf16   ? 2.0
-                       : config.model().precision() == ModelConfig::fp64 ? 8.0
-                                                                         : 4.0;
-  const double master = config.model().precision() == ModelConfig::fp64 ? 8.0 : 4.0;
-  const auto base = static_cast<double>(count_base_parameters(architecture));
-  const auto trained =
-      static_cast<double>(count_adapter_parameters(architecture, config.adapter()).total());
-  return fmt::format(
+// Of the layout that would run, with the exchange that would be chosen.
+std::string memory_text(const Architecture& architecture, const RunConfig& config,
+                        const MeshShape& shape) {
+  const ExchangeChoice choice = choose_modes(config, architecture, shape);
+  const MemoryPlan memory = memory_plan(plan_input(config, architecture, shape), choice.modes);
+  std::string text = fmt::format(
       "memory of one rank, without activations\n"
       "  base                  {:>18}\n"
       "  adapter               {:>18}\n"
       "  gradients             {:>18}\n"
       "  AdamW moments         {:>18}\n",
-      mebibytes(base * width), mebibytes(trained * master), mebibytes(trained * master),
-      mebibytes(2 * trained * master));
+      mebibytes(memory.base), mebibytes(memory.adapter), mebibytes(memory.gradients),
+      mebibytes(memory.moments));
+  if (memory.gathered_experts > 0) {
+    text += fmt::format("  gathered experts      {:>18}\n", mebibytes(memory.gathered_experts));
+  }
+  return text;
 }
 
 std::string run_text(const RunConfig& config, const TrainingData& data, const MeshShape& shape) {
@@ -118,7 +121,7 @@ std::string describe(const RunConfig& config, int world_size) {
   const TrainingData data(config, parts.chat_template, scratch.path(), *alone);
   return fmt::format("{}\n{}\n{}\n{}", resolved_yaml(config),
                      parameter_text(parts.architecture, config),
-                     memory_text(parts.architecture, config), run_text(config, data, shape));
+                     memory_text(parts.architecture, config, shape), run_text(config, data, shape));
 }
 
 }  // namespace

@@ -72,15 +72,14 @@ void check_same_weights(const std::vector<std::string>& fingerprints, const std:
   }
 }
 
-// What is asked for and, for `auto`, what the planner predicts to be fastest.
+}  // namespace
+
 ExchangeChoice choose_modes(const RunConfig& config, const Architecture& architecture,
                             const MeshShape& mesh) {
-  return choose_exchange(plan_input(config, architecture, mesh),
-                         {.asked = asked_modes(config.parallel(), config.adapter()),
-                          .speeds = LinkSpeeds::cpu()});
+  return choose_exchange(
+      plan_input(config, architecture, mesh),
+      {.asked = asked_modes(config.parallel(), config.adapter()), .speeds = LinkSpeeds::cpu()});
 }
-
-}  // namespace
 
 at::ScalarType compute_type(ModelConfig::Precision precision) {
   switch (precision) {
@@ -168,8 +167,8 @@ void ModelSession::log_what_was_found(const RunConfig& config) const {
     const auto index = static_cast<size_t>(group);
     if (adapters_->num_routers() == 0) break;
     spdlog::info("exchange of {}: {} ({}{})", linear_group_name(group),
-                 exchange_mode_name(choice_.modes.of(group)), asked[index] ? "" : "auto: ",
-                 choice_.reasons[index]);
+                 exchange_mode_name(choice_.modes.of(group)),
+                 asked[index] ? "" : "auto: ", choice_.reasons[index]);
   }
 }
 

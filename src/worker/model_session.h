@@ -59,6 +59,11 @@ class ModelSession {
   std::optional<CausalLM> model_;
 };
 
+// How experts are placed: as asked for and, for `auto`, as the planner predicts to be fastest. The
+// same on every rank.
+ExchangeChoice choose_modes(const RunConfig& config, const Architecture& architecture,
+                            const MeshShape& mesh);
+
 // The element type of model.precision.
 at::ScalarType compute_type(ModelConfig::Precision precision);
 
