@@ -2,44 +2,24 @@
 
 #include <map>
 
+#include "model/adapter_placement.h"
+
 namespace molora {
 
 namespace {
 
 using Counts = std::map<Axis, int64_t>;
 
-// A column-parallel linear: A whole or by expert, B by output rows.
-void count_column(const PlanInput& input, const PlannedLinear& linear, ExchangeMode mode,
-                  Counts& counts) {
-  const int64_t rows = linear.spec.num_experts * linear.spec.lora_rank;
-  const bool is_kv = linear.kind == LinearKind::kK || linear.kind == LinearKind::kV;
-  const Axis slice_axis = is_kv && input.mesh.kv_replicas > 1 ? Axis::kKvReplicas : Axis::kData;
-  if (mode == ExchangeMode::kRank) {
-    counts[Axis::kData] += rows / input.mesh.tp * linear.in;
-  } else {
-    counts[Axis::kAll] += rows * linear.in;
-  }
-  counts[slice_axis] += rows * linear.out_held;
+// The axis of the ranks that hold the same slice; without key-value replicas that is dp.
+Axis holders_axis(const PlanInput& input, SyncGroup sync) {
+  const Axis axis = sync_axis(sync);
+  return axis == Axis::kKvReplicas && input.mesh.kv_replicas == 1 ? Axis::kData : axis;
 }
 
-// A row-parallel linear: A by input columns, B whole or by expert.
-void count_row(const PlanInput& input, const PlannedLinear& linear, ExchangeMode mode,
-               Counts& counts) {
-  const int64_t rows = linear.spec.num_experts * linear.spec.lora_rank;
-  counts[Axis::kData] += rows * linear.in_held;
-  if (mode == ExchangeMode::kRank) {
-    counts[Axis::kData] += rows / input.mesh.tp * linear.out;
-  } else {
-    counts[Axis::kAll] += rows * linear.out;
-  }
-}
-
-void count_router(const PlannedLinear& linear, Split split, ExchangeMode mode, Counts& counts) {
-  if (!linear.spec.has_router()) return;
-  const bool is_split = split == Split::kRow && mode != ExchangeMode::kTokens;
-  const int64_t weights = linear.spec.num_experts * (is_split ? linear.in_held : linear.in);
-  counts[is_split ? Axis::kData : Axis::kAll] += weights;
-  counts[Axis::kAll] += linear.spec.num_experts;  // bias
+void count(const PlanInput& input, const TensorPlace& place, Counts& counts) {
+  int64_t elements = 1;
+  for (const int64_t size : place.slice_shape()) elements *= size;
+  counts[holders_axis(input, place.sync)] += elements;
 }
 
 }  // namespace
@@ -47,23 +27,20 @@ void count_router(const PlannedLinear& linear, Split split, ExchangeMode mode, C
 std::vector<HeldParameters> held_parameters(const PlanInput& input, LinearGroup group,
                                             ExchangeMode mode) {
   Counts counts;
-  const Split split = split_of(group);
+  // Slices are alike on all ranks: those of the first one are counted.
+  const AdapterPlacement first{input.mesh, 0, all_groups(mode)};
   for (const PlannedLinear& linear : group_linears(input, group)) {
     if (!linear.is_adapted()) continue;
-    const ExchangeMode own = linear.has_experts() ? mode : ExchangeMode::kReplicate;
-    if (own == ExchangeMode::kTokens || own == ExchangeMode::kGather) {
-      counts[Axis::kExpertData] += linear.spec.num_experts / input.mesh.ep * linear.spec.lora_rank *
-                                   (linear.in + linear.out);
-    } else if (split == Split::kColumn) {
-      count_column(input, linear, own, counts);
-    } else {
-      count_row(input, linear, own, counts);
-    }
-    count_router(linear, split, own, counts);
+    const LinearPlace place = place_linear(input.architecture, linear.kind, linear.spec, first);
+    count(input, place_of_A(place, linear.spec), counts);
+    count(input, place_of_B(place, linear.spec), counts);
+    if (!linear.spec.has_router()) continue;
+    count(input, place_of_router_weight(place, linear.spec), counts);
+    count(input, place_of_router_bias(linear.spec), counts);
   }
   std::vector<HeldParameters> held;
-  for (const auto& [axis, count] : counts) {
-    if (count > 0) held.push_back({axis, count * input.architecture.num_layers});
+  for (const auto& [axis, elements] : counts) {
+    if (elements > 0) held.push_back({axis, elements * input.architecture.num_layers});
   }
   return held;
 }

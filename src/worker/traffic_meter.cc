@@ -5,22 +5,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/unit_text.h"
 #include "comm/fixed_order_sum.h"
 
 namespace molora {
-
-namespace {
-
-std::string bytes_text(uint64_t bytes) {
-  constexpr uint64_t kKib = 1024;
-  const auto number = static_cast<double>(bytes);
-  if (bytes < kKib) return fmt::format("{} B", bytes);
-  if (bytes < kKib * kKib) return fmt::format("{:.1f} KiB", number / kKib);
-  if (bytes < kKib * kKib * kKib) return fmt::format("{:.1f} MiB", number / (kKib * kKib));
-  return fmt::format("{:.2f} GiB", number / (kKib * kKib * kKib));
-}
-
-}  // namespace
 
 Traffic TrafficMeter::of_all_ranks() {
   Traffic sum = mesh_.traffic() - seen_;
@@ -68,12 +56,13 @@ std::string traffic_text(const Traffic& traffic) {
       const uint64_t bytes = traffic.at(axis, as_kind).bytes;
       if (bytes == 0) continue;
       kinds += fmt::format("{}{} {}", kinds.empty() ? "" : ", ", collective_name(as_kind),
-                           bytes_text(bytes));
+                           bytes_text(static_cast<double>(bytes)));
     }
     axes += fmt::format("{}{} {}: {}", axes.empty() ? "" : "; ", axis_name(axis),
-                        bytes_text(traffic.bytes(axis)), kinds);
+                        bytes_text(static_cast<double>(traffic.bytes(axis))), kinds);
   }
-  return fmt::format("sent between ranks: {}{}", bytes_text(traffic.total_bytes()),
+  return fmt::format("sent between ranks: {}{}",
+                     bytes_text(static_cast<double>(traffic.total_bytes())),
                      axes.empty() ? "" : " (" + axes + ")");
 }
 
