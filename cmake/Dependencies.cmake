@@ -13,6 +13,7 @@
 #   SentencePiece   >= 0.1.96         Apache-2.0
 #   OpenSSL crypto  >= 3.0            Apache-2.0       (SHA-256)
 #   xxHash          >= 0.8            BSD-2-Clause     (XXH3, base fingerprint)
+#   ISA-L           >= 2.30         BSD-3-Clause     (CRC-32C)
 #   GoogleTest      >= 1.11           BSD-3-Clause     (tests only)
 if(NOT MOLORA_FUZZERS)  # what is fuzzed reads files, and no reader of files needs LibTorch
   include(LibTorch)
@@ -40,6 +41,7 @@ pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(ISAL REQUIRED IMPORTED_TARGET libisal)
 if(MOLORA_TESTS)
   find_package(GTest REQUIRED)
 endif()

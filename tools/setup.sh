@@ -19,7 +19,7 @@ packages=(
   protobuf-compiler libprotobuf-dev
   libspdlog-dev libfmt-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev
   libpcre2-dev libutf8proc-dev libsentencepiece-dev
-  zlib1g-dev libssl-dev libxxhash-dev libgtest-dev libgmock-dev
+  zlib1g-dev libssl-dev libxxhash-dev libisal-dev libgtest-dev libgmock-dev
 )
 if ! bash "$(dirname "$0")/find_compiler.sh" >/dev/null 2>&1; then
   packages+=(g++-12)

@@ -18,8 +18,6 @@ namespace molora {
 
 namespace {
 
-constexpr uint64_t kMaxManifestBytes = uint64_t{1} << 30;
-
 [[noreturn]] void fail(const std::filesystem::path& folder, const std::string& what) {
   throw CheckpointError(fmt::format("{}: {}", folder.string(), what));
 }
@@ -126,24 +124,7 @@ void check_nothing_left_over(const std::filesystem::path& folder, const StoredTe
 }  // namespace
 
 CheckpointManifest read_manifest(const std::filesystem::path& step_folder) {
-  CheckpointManifest manifest;
-  std::string bytes;
-  try {
-    bytes = read_file(step_folder / kManifestName, kMaxManifestBytes);
-  } catch (const IoError& error) {
-    throw CheckpointError(error.what());
-  }
-  ManifestFile file;
-  const bool is_whole = file.ParseFromString(bytes) && file.sha256() == sha256_hex(file.manifest());
-  if (!is_whole || !manifest.ParseFromString(file.manifest()) || !manifest.has_format_version()) {
-    fail(step_folder, fmt::format("{} is damaged", kManifestName));
-  }
-  if (manifest.format_version() != kCheckpointFormatVersion) {
-    fail(step_folder, fmt::format("has checkpoint format {}, this program reads format {}; use the "
-                                  "version of molora that wrote it",
-                                  manifest.format_version(), kCheckpointFormatVersion));
-  }
-  return manifest;
+  return read_manifest(local_files(), step_folder);
 }
 
 std::string find_damage(const std::filesystem::path& step_folder) {

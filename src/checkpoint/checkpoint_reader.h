@@ -5,11 +5,10 @@
 #include <filesystem>
 #include <string>
 
+#include "checkpoint/manifest.h"
 #include "checkpoint/training_state.h"
 
 namespace molora {
-
-inline constexpr uint32_t kCheckpointFormatVersion = 1;
 
 // The manifest of a step folder. Throws: CheckpointError when it is missing, damaged, or of a
 // format that this program does not read.

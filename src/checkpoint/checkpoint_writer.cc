@@ -85,10 +85,7 @@ void write_step(const std::filesystem::path& root, const TrainingState& state,
   manifest.set_world_size(world_size);
   write_tensors(attempt, part_file_name("adapter", 0), state.adapter, manifest);
   write_tensors(attempt, part_file_name("optimizer", 0), state.optimizer, manifest);
-  ManifestFile file;
-  file.set_manifest(manifest.SerializeAsString());
-  file.set_sha256(sha256_hex(file.manifest()));
-  write_file_atomic(attempt / kManifestName, file.SerializeAsString());
+  write_file_atomic(attempt / kManifestName, manifest_bytes(manifest));
   sync_folder(attempt);
   rename_folder(attempt, final_folder);
   sync_folder(root);

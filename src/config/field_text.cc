@@ -49,7 +49,11 @@ std::string field_text(const google::protobuf::Message& message, const FieldDesc
 
 std::string item_text(const google::protobuf::Message& message, const FieldDescriptor& field,
                       int item) {
-  return yaml_text(message.GetReflection()->GetRepeatedString(message, &field, item));
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32) {
+    return fmt::to_string(reflection.GetRepeatedUInt32(message, &field, item));
+  }
+  return yaml_text(reflection.GetRepeatedString(message, &field, item));
 }
 
 }  // namespace molora

@@ -70,10 +70,7 @@ class MessageReader {
                  const FieldDescriptor& field) {
     const google::protobuf::Reflection& reflection = *message.GetReflection();
     if (!is_message(field)) {
-      MOLORA_CHECK(field.cpp_type() == FieldDescriptor::CPPTYPE_STRING, "{}", name);
-      const auto text = read_text(node);
-      if (accept(text.fault, node, name)) reflection.AddString(&message, &field, text.value);
-      return;
+      return read_scalar_item(node, name, message, field);
     }
     // Added even when it is faulty, so that the items keep the indices that the file gives them.
     Message& item = *reflection.AddMessage(&message, &field);
@@ -86,6 +83,19 @@ class MessageReader {
         text_field == nullptr ? "" : fmt::format("a {} or ", text_field->name());
     faults_.add(node.place, name,
                 fmt::format("expected {}a mapping of fields, got {}", text, shown(node)));
+  }
+
+  void read_scalar_item(const YamlNode& node, const std::string& name, Message& message,
+                        const FieldDescriptor& field) {
+    const google::protobuf::Reflection& reflection = *message.GetReflection();
+    if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32) {
+      const auto number = read_whole_number(node, std::numeric_limits<uint32_t>::max());
+      if (!accept(number, node, name, field)) return;
+      return reflection.AddUInt32(&message, &field, static_cast<uint32_t>(number.value));
+    }
+    MOLORA_CHECK(field.cpp_type() == FieldDescriptor::CPPTYPE_STRING, "{}", name);
+    const auto text = read_text(node);
+    if (accept(text.fault, node, name)) reflection.AddString(&message, &field, text.value);
   }
 
   void read_scalar(const YamlNode& node, const std::string& name, Message& message,

@@ -1,5 +1,8 @@
 #include "io/digest.h"
 
+#include <isa-l/crc.h>
+
+#include <algorithm>
 #include <array>
 
 #include <fmt/format.h>
@@ -50,6 +53,17 @@ std::string sha256_hex(std::string_view text) {
   Sha256 digest;
   digest.update(text);
   return digest.hex();
+}
+
+void Crc32c::update(std::span<const std::byte> bytes) {
+  // The library takes an int, and only reads through its pointer.
+  constexpr size_t kMost = size_t{1} << 30;
+  while (!bytes.empty()) {
+    const auto piece = bytes.first(std::min(bytes.size(), kMost));
+    auto* data = const_cast<unsigned char*>(reinterpret_cast<const unsigned char*>(piece.data()));
+    state_ = crc32_iscsi(data, static_cast<int>(piece.size()), state_);
+    bytes = bytes.subspan(piece.size());
+  }
 }
 
 struct Xxh3::State {

@@ -1,4 +1,4 @@
-// Digests: SHA-256 to name content, XXH3 to notice that bytes changed.
+// Digests: SHA-256 to name content, CRC-32C and XXH3 to notice that bytes changed.
 #pragma once
 
 #include <cstddef>
@@ -31,6 +31,17 @@ class Sha256 {
 };
 
 std::string sha256_hex(std::string_view text);
+
+// CRC-32C (Castagnoli polynomial, RFC 3720) over bytes given in pieces.
+class Crc32c {
+ public:
+  void update(std::span<const std::byte> bytes);
+  // Of all bytes so far.
+  uint32_t value() const { return ~state_; }
+
+ private:
+  uint32_t state_ = ~uint32_t{0};
+};
 
 // XXH3 of 128 bits over bytes given in pieces: fast enough for whole models, not cryptographic.
 class Xxh3 {

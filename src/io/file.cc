@@ -13,37 +13,12 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "io/file_system.h"
+#include "io/io_failure.h"
 
 namespace molora {
 
 namespace {
-
-[[noreturn]] void throw_io(std::string_view operation, const std::filesystem::path& path,
-                           int code) {
-  std::string advice;
-  if (code == ENOSPC || code == EDQUOT) advice = "; free space or choose another folder";
-  if (code == EACCES || code == EPERM || code == EROFS) advice = "; check the permissions";
-  throw IoError(fmt::format("{}: cannot {}: {}{}", path.string(), operation,
-                            std::generic_category().message(code), advice));
-}
-
-// A file descriptor that closes itself.
-class Descriptor {
- public:
-  Descriptor(const std::filesystem::path& path, int flags, std::string_view operation)
-      : value_(::open(path.c_str(), flags | O_CLOEXEC, 0644)) {
-    if (value_ < 0) throw_io(operation, path, errno);
-  }
-  ~Descriptor() { ::close(value_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  Descriptor(Descriptor&&) = delete;
-  Descriptor& operator=(Descriptor&&) = delete;
-  int value() const { return value_; }
-
- private:
-  int value_;
-};
 
 uint64_t regular_file_size(int descriptor, const std::filesystem::path& path) {
   struct stat status {};
@@ -138,20 +113,14 @@ void MappedFile::unmap() noexcept {
 }
 
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
-  const FileReader reader(path);
-  if (reader.size() > max_bytes) {
-    throw IoError(fmt::format("{}: {} bytes, but at most {} are expected here", path.string(),
-                              reader.size(), max_bytes));
-  }
-  std::string content(reader.size(), '\0');
-  reader.read_at(0, std::as_writable_bytes(std::span(content.data(), content.size())));
-  return content;
+  return read_file(local_files(), path, max_bytes);
 }
 
-void sync_folder(const std::filesystem::path& folder) {
-  const Descriptor descriptor(folder, O_RDONLY | O_DIRECTORY, "open the folder");
-  if (::fsync(descriptor.value()) != 0) throw_io("sync the folder", folder, errno);
+void write_file_atomic(const std::filesystem::path& path, std::string_view content) {
+  write_file_atomic(local_files(), path, content);
 }
+
+void sync_folder(const std::filesystem::path& folder) { local_files().sync_folder(folder); }
 
 void make_folders(const std::filesystem::path& folder) {
   std::error_code code;
@@ -159,41 +128,18 @@ void make_folders(const std::filesystem::path& folder) {
   if (code) throw_io("make the folder", folder, code.value());
 }
 
-void write_file_atomic(const std::filesystem::path& path, std::string_view content) {
-  std::filesystem::path temporary = path;
-  temporary += ".tmp";
-  FileWriter writer(temporary);
-  writer.write(content);
-  writer.finish();
-  if (::rename(temporary.c_str(), path.c_str()) != 0)
-    throw_io("rename a new version over", path, errno);
-  sync_folder(path.has_parent_path() ? path.parent_path() : ".");
-}
+FileWriter::FileWriter(const std::filesystem::path& path) : file_(local_files().create(path)) {}
 
-FileWriter::FileWriter(const std::filesystem::path& path)
-    : path_(path),
-      descriptor_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
-  if (descriptor_ < 0) throw_io("create", path, errno);
-}
-
-FileWriter::~FileWriter() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
+FileWriter::~FileWriter() = default;
 
 void FileWriter::write(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t put = ::write(descriptor_, bytes.data(), bytes.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) throw_io("write", path_, errno);
-    bytes = bytes.subspan(static_cast<size_t>(put));
-    size_ += static_cast<uint64_t>(put);
-  }
+  file_->write(bytes);
+  size_ += bytes.size();
 }
 
 void FileWriter::finish() {
-  if (::fsync(descriptor_) != 0) throw_io("sync", path_, errno);
-  const int descriptor = std::exchange(descriptor_, -1);
-  if (::close(descriptor) != 0) throw_io("close", path_, errno);
+  file_->sync();
+  file_->close();
 }
 
 }  // namespace molora

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -84,8 +85,11 @@ void sync_folder(const std::filesystem::path& folder);
 // mkdir -p. Throws: IoError.
 void make_folders(const std::filesystem::path& folder);
 
-// A file being written front to back. Not visible under its final name before the caller renames
-// it; finish() must be called, a writer destroyed without it leaves a partial file behind.
+class WritableFile;
+
+// A file of this machine being written front to back. Not visible under its final name before the
+// caller renames it; finish() must be called, a writer destroyed without it leaves a partial file
+// behind.
 class FileWriter {
  public:
   explicit FileWriter(const std::filesystem::path& path);
@@ -102,8 +106,7 @@ class FileWriter {
   void finish();
 
  private:
-  std::filesystem::path path_;
-  int descriptor_ = -1;
+  std::unique_ptr<WritableFile> file_;
   uint64_t size_ = 0;
 };
 

@@ -208,14 +208,12 @@ void SafetensorsFile::read(const TensorEntry& entry, uint64_t offset,
   reader_.read_at(entry.offset + offset, into);
 }
 
-SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
-                                     std::vector<Declaration> declarations,
-                                     const std::map<std::string, std::string>& metadata)
-    : writer_(path), declarations_(std::move(declarations)) {
+std::string safetensors_header(const std::vector<SafetensorsDeclaration>& declarations,
+                               const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header;
   if (!metadata.empty()) header["__metadata__"] = metadata;
   uint64_t offset = 0;
-  for (const Declaration& tensor : declarations_) {
+  for (const SafetensorsDeclaration& tensor : declarations) {
     MOLORA_CHECK(tensor.name != "__metadata__" && !header.contains(tensor.name), "{}", tensor.name);
     const auto bytes = tensor_bytes(tensor.shape, tensor.dtype);
     MOLORA_CHECK(bytes.has_value(), "{} {}", tensor.name, shape_text(tensor.shape));
@@ -228,8 +226,14 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
   text.resize((text.size() + 7) / 8 * 8, ' ');  // the data begin at a multiple of 8 bytes
   std::string length(kLengthBytes, '\0');
   for (size_t i = 0; i < kLengthBytes; ++i) length[i] = static_cast<char>(text.size() >> (8 * i));
-  writer_.write(length);
-  writer_.write(text);
+  return length + text;
+}
+
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
+                                     std::vector<Declaration> declarations,
+                                     const std::map<std::string, std::string>& metadata)
+    : writer_(path), declarations_(std::move(declarations)) {
+  writer_.write(safetensors_header(declarations_, metadata));
 }
 
 void SafetensorsWriter::write_next(std::span<const std::byte> bytes) {

@@ -74,14 +74,22 @@ struct SafetensorsHeader {
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> head, uint64_t file_bytes,
                                            const std::string& origin);
 
+// A tensor to be written.
+struct SafetensorsDeclaration {
+  std::string name;
+  DType dtype;
+  Shape shape;
+};
+
+// What comes before the tensors' bytes, which follow in the order of the declarations.
+// REQUIRES: names are unique and none is "__metadata__".
+std::string safetensors_header(const std::vector<SafetensorsDeclaration>& declarations,
+                               const std::map<std::string, std::string>& metadata);
+
 // Writes one file: all entries are declared first, then their bytes follow in the same order.
 class SafetensorsWriter {
  public:
-  struct Declaration {
-    std::string name;
-    DType dtype;
-    Shape shape;
-  };
+  using Declaration = SafetensorsDeclaration;
   // Throws: IoError. REQUIRES: names are unique and none is "__metadata__".
   SafetensorsWriter(const std::filesystem::path& path, std::vector<Declaration> declarations,
                     const std::map<std::string, std::string>& metadata);

@@ -35,7 +35,7 @@ CONFINED = {
     r"nccl\.h": [r"src/comm/.*\.cc"],
     r"yaml-cpp/": [r"src/config/.*"],
     r"pcre2\.h|utf8proc\.h|sentencepiece": [r"src/tokenizer/.*"],
-    r"openssl/|xxhash\.h": [r"src/io/.*"],
+    r"openssl/|xxhash\.h|isa-l/": [r"src/io/.*"],
     r"CLI/": [r"src/worker/.*", r"launcher/.*"],
     r"(ATen|torch|c10)/": [r"src/(tensor|parallel|model|train|checkpoint|export|generate|eval|worker)/.*"],
 }

@@ -27,6 +27,8 @@ inline void vary(google::protobuf::Message& message) {
       for (int item = 0; item < 3; ++item) {
         if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
           vary(*reflection.AddMessage(&message, field));
+        } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_UINT32) {
+          reflection.AddUInt32(&message, field, number + 2 * static_cast<uint32_t>(item));
         } else {
           reflection.AddString(&message, field, awkward_text(name + std::to_string(item)));
         }

@@ -143,7 +143,7 @@ TEST(Checkpoint, OtherFormatVersionIsRefusedByName) {
   file.set_manifest(manifest.SerializeAsString());
   file.set_sha256(sha256_hex(file.manifest()));
   write_file_atomic(path / kManifestName, file.SerializeAsString());
-  EXPECT_THROW_WITH((void)read_manifest(path), CheckpointError, "format 77", "format 1");
+  EXPECT_THROW_WITH((void)read_manifest(path), CheckpointError, "format 77", "formats 1 to 2");
 }
 
 TEST(Checkpoint, SavingAStepAgainKeepsTheValidOneAndReplacesADamagedOne) {

@@ -120,6 +120,8 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"max", "adapter: {lora_rank: 65537}",
               "run.yaml:1: adapter.lora_rank: expected a whole number at least 1 and at most "
               "65536, got '65537'"},
+        Wrong{"number_in_list", "adapter: {frozen_experts: [1, two]}",
+              "run.yaml:1: adapter.frozen_experts[1]: expected a whole number, got 'two'"},
         Wrong{"above", "train: {learning_rate: 0}",
               "run.yaml:1: train.learning_rate: expected a number above 0, got '0'"},
         Wrong{"below", "train: {adam_beta1: 1}",
@@ -222,6 +224,13 @@ TEST(ProtoFromYaml, KeepsTheIndicesOfItemsBehindAFaultyOne) {
             "  run.yaml:4: data.eval[1].path: is missing, expected: A .jsonl file (one sample a "
             "line) or a .json file (one array of samples); write 'path:' under 'data.eval[1]:', or "
             "--set data.eval[1].path=...");
+}
+
+TEST(NumberList, IsReadInItsOrder) {
+  const RunConfig config = config_from("adapter: {frozen_experts: [3, 0]}");
+  ASSERT_EQ(config.adapter().frozen_experts_size(), 2);
+  EXPECT_EQ(config.adapter().frozen_experts(0), 3u);
+  EXPECT_EQ(config.adapter().frozen_experts(1), 0u);
 }
 
 }  // namespace

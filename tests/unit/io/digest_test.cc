@@ -42,5 +42,38 @@ TEST(Digest, Xxh3InPiecesEqualsTheWhole) {
   EXPECT_EQ(Xxh3().hex(), xxh3_hex({}));
 }
 
+// RFC 3720 B.4, and the check value of the CRC catalogue.
+TEST(Digest, Crc32cKnownAnswers) {
+  const auto crc = [](std::string_view text) {
+    Crc32c digest;
+    digest.update(std::as_bytes(std::span(text.data(), text.size())));
+    return digest.value();
+  };
+  EXPECT_EQ(crc(""), 0u);
+  EXPECT_EQ(crc("123456789"), 0xe3069283u);
+  EXPECT_EQ(crc(std::string(32, '\0')), 0x8a9136aau);
+  EXPECT_EQ(crc(std::string(32, '\xff')), 0x62a8ab43u);
+}
+
+TEST(Digest, Crc32cInPiecesEqualsTheWholeAndSeesEveryBit) {
+  std::string text(1000, 'x');
+  const auto crc = [&](size_t piece) {
+    Crc32c digest;
+    const auto bytes = std::as_bytes(std::span(text.data(), text.size()));
+    for (size_t begin = 0; begin < bytes.size(); begin += piece) {
+      digest.update(bytes.subspan(begin, std::min(piece, bytes.size() - begin)));
+    }
+    return digest.value();
+  };
+  const uint32_t whole = crc(text.size());
+  EXPECT_EQ(crc(1), whole);
+  EXPECT_EQ(crc(333), whole);
+  for (size_t bit = 0; bit < 8 * text.size(); bit += 97) {
+    text[bit / 8] = static_cast<char>(text[bit / 8] ^ (1 << (bit % 8)));
+    EXPECT_NE(crc(100), whole) << "bit " << bit;
+    text[bit / 8] = static_cast<char>(text[bit / 8] ^ (1 << (bit % 8)));
+  }
+}
+
 }  // namespace
 }  // namespace molora
