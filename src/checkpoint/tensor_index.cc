@@ -77,12 +77,12 @@ class Indexer {
       return fmt::format("its slice in {} has no clear place: {}", record.file(),
                          record_text(record));
     }
-    StoredSlice slice{record.file(), shape_of(record.offset()), shape_of(record.shape())};
+    SavedSlice slice{record.file(), shape_of(record.offset()), shape_of(record.shape())};
     const std::string fault = find_place(record, dtype_bytes(*dtype), slice);
     if (!fault.empty()) return fault;
     const auto [found, is_new] = index_.tensors.try_emplace(
-        record.name(), StoredTensor{record.name(), *dtype, shape_of(record.global_shape()), {}});
-    StoredTensor& tensor = found->second;
+        record.name(), SavedTensor{record.name(), *dtype, shape_of(record.global_shape()), {}});
+    SavedTensor& tensor = found->second;
     if (tensor.dtype != *dtype || tensor.global_shape != shape_of(record.global_shape())) {
       return fmt::format("its slice in {} is {}, that in {} belongs to {} {}", record.file(),
                          record_text(record), tensor.slices.front().file, dtype_name(tensor.dtype),
@@ -92,7 +92,7 @@ class Indexer {
     return {};
   }
 
-  std::string find_place(const TensorRecord& record, size_t element_bytes, StoredSlice& slice) {
+  std::string find_place(const TensorRecord& record, size_t element_bytes, SavedSlice& slice) {
     const auto file = file_bytes_.find(record.file());
     if (file == file_bytes_.end()) {
       return fmt::format("lies in '{}', which is not among the manifest's files", record.file());
@@ -122,7 +122,7 @@ class Indexer {
   TensorIndex index_;
 };
 
-bool do_overlap(const StoredSlice& a, const StoredSlice& b) {
+bool do_overlap(const SavedSlice& a, const SavedSlice& b) {
   for (size_t d = 0; d < a.shape.size(); ++d) {
     if (std::max(a.offset[d], b.offset[d]) >=
         std::min(a.offset[d] + a.shape[d], b.offset[d] + b.shape[d])) {
@@ -133,16 +133,15 @@ bool do_overlap(const StoredSlice& a, const StoredSlice& b) {
 }
 
 // Two slices that have an element in common; {nullptr, nullptr} when there are none.
-std::pair<const StoredSlice*, const StoredSlice*> overlapping(const StoredTensor& tensor) {
-  std::vector<const StoredSlice*> sorted;
-  for (const StoredSlice& slice : tensor.slices) sorted.push_back(&slice);
-  std::stable_sort(sorted.begin(), sorted.end(), [](const StoredSlice* a, const StoredSlice* b) {
-    return a->offset < b->offset;
-  });
+std::pair<const SavedSlice*, const SavedSlice*> overlapping(const SavedTensor& tensor) {
+  std::vector<const SavedSlice*> sorted;
+  for (const SavedSlice& slice : tensor.slices) sorted.push_back(&slice);
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const SavedSlice* a, const SavedSlice* b) { return a->offset < b->offset; });
   for (size_t i = 0; i < sorted.size(); ++i) {
     for (size_t j = i + 1; j < sorted.size(); ++j) {
-      const StoredSlice& a = *sorted[i];
-      const StoredSlice& b = *sorted[j];
+      const SavedSlice& a = *sorted[i];
+      const SavedSlice& b = *sorted[j];
       if (!a.shape.empty() && b.offset[0] >= a.offset[0] + a.shape[0]) break;
       if (do_overlap(a, b)) return {&a, &b};
     }
@@ -154,7 +153,7 @@ std::pair<const StoredSlice*, const StoredSlice*> overlapping(const StoredTensor
 
 TensorIndex index_tensors(const CheckpointManifest& manifest) { return Indexer(manifest).take(); }
 
-std::string tiling_fault(const StoredTensor& tensor) {
+std::string tiling_fault(const SavedTensor& tensor) {
   const auto [a, b] = overlapping(tensor);
   if (a != nullptr) {
     return fmt::format("its slices overlap: {} at {} in {} and {} at {} in {}",
@@ -162,7 +161,7 @@ std::string tiling_fault(const StoredTensor& tensor) {
                        shape_text(b->offset), b->file);
   }
   int64_t held = 0;
-  for (const StoredSlice& slice : tensor.slices) held += shape_elements(slice.shape);
+  for (const SavedSlice& slice : tensor.slices) held += shape_elements(slice.shape);
   if (held == tensor.elements()) return {};
   return fmt::format("its slices leave a gap: they hold {} of {} elements of {}", held,
                      tensor.elements(), shape_text(tensor.global_shape));

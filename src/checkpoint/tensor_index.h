@@ -16,7 +16,7 @@
 namespace molora {
 
 // A box of a global tensor, stored row-major in one file.
-struct StoredSlice {
+struct SavedSlice {
   std::string file;  // within the step folder
   Shape offset;      // of its first element in the global tensor
   Shape shape;
@@ -25,18 +25,18 @@ struct StoredSlice {
   std::optional<uint32_t> crc32c;  // of these bytes; nothing in format 1
 };
 
-struct StoredTensor {
+struct SavedTensor {
   std::string name;
   DType dtype = DType::kF32;
   Shape global_shape;
-  std::vector<StoredSlice> slices;
+  std::vector<SavedSlice> slices;
 
   int64_t elements() const { return shape_elements(global_shape); }
   uint64_t bytes() const { return static_cast<uint64_t>(elements()) * dtype_bytes(dtype); }
 };
 
 struct TensorIndex {
-  std::map<std::string, StoredTensor> tensors;
+  std::map<std::string, SavedTensor> tensors;
   // What is wrong with the manifest's records: sizes that do not fit each other, files that it does
   // not name, slices that overlap or leave a gap. A record with such a fault is not in `tensors`.
   std::vector<Damage> faults;
@@ -46,6 +46,6 @@ struct TensorIndex {
 TensorIndex index_tensors(const CheckpointManifest& manifest);
 
 // "" when the slices hold every element of the tensor exactly once, else what is wrong.
-std::string tiling_fault(const StoredTensor& tensor);
+std::string tiling_fault(const SavedTensor& tensor);
 
 }  // namespace molora

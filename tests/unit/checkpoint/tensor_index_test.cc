@@ -47,7 +47,7 @@ TEST(TensorIndex, HasEveryTensorWithItsSlicesAndTheirBytes) {
   const TensorIndex index = index_tensors(written_manifest());
   EXPECT_THAT(index.faults, IsEmpty());
   EXPECT_THAT(index.tensors, SizeIs(15));
-  const StoredTensor& tensor = index.tensors.at(kA);
+  const SavedTensor& tensor = index.tensors.at(kA);
   EXPECT_EQ(tensor.global_shape, (Shape{4, 2, 8}));
   EXPECT_EQ(tensor.bytes(), 256u);
   ASSERT_THAT(tensor.slices, SizeIs(2));
@@ -102,8 +102,8 @@ TEST(TensorIndex, EveryFaultIsReported) {
 }
 
 // Slices of one tensor that never existed: boxes by offset and shape.
-StoredTensor tiled(const Shape& global_shape, const std::vector<std::pair<Shape, Shape>>& boxes) {
-  StoredTensor tensor{"t", DType::kF32, global_shape, {}};
+SavedTensor tiled(const Shape& global_shape, const std::vector<std::pair<Shape, Shape>>& boxes) {
+  SavedTensor tensor{"t", DType::kF32, global_shape, {}};
   for (const auto& [offset, shape] : boxes) tensor.slices.push_back({"f", offset, shape});
   return tensor;
 }

@@ -19,21 +19,21 @@ namespace molora {
 using at::Tensor;
 
 // Holds no tensor data; reads when asked to, at most one slice at a time. One thread uses it.
-class StoredTensors {
+class SavedTensors {
  public:
   // `files` is referred to. Of format 1 the headers of all files are read; of later formats no file
   // is opened before it is needed.
   // Throws: CheckpointError when the manifest's slices do not make up whole tensors, or a format 1
   // file does not hold what the manifest says.
-  StoredTensors(FileSystem& files, const std::filesystem::path& step_folder,
-                const CheckpointManifest& manifest);
+  SavedTensors(FileSystem& files, const std::filesystem::path& step_folder,
+               const CheckpointManifest& manifest);
 
   // Sorted.
   std::vector<std::string> names() const;
   // nullptr when there is none of this name.
-  const StoredTensor* find(const std::string& name) const;
+  const SavedTensor* find(const std::string& name) const;
   // find(), or CheckpointError with the nearest name.
-  const StoredTensor& at(const std::string& name) const;
+  const SavedTensor& at(const std::string& name) const;
 
   // A tensor of its global shape, on the CPU. Throws: CheckpointError as read_into.
   Tensor whole(const std::string& name);
@@ -48,11 +48,11 @@ class StoredTensors {
 
  private:
   void find_places();
-  void read_bytes(const StoredTensor& tensor, const StoredSlice& bytes, const Tensor& buffer);
+  void read_bytes(const SavedTensor& tensor, const SavedSlice& bytes, const Tensor& buffer);
 
   std::filesystem::path step_folder_;
   OpenFiles open_;
-  std::map<std::string, StoredTensor> tensors_;
+  std::map<std::string, SavedTensor> tensors_;
 };
 
 }  // namespace molora

@@ -1,4 +1,4 @@
-#include "checkpoint/stored_tensors.h"
+#include "checkpoint/saved_tensors.h"
 
 #include <fstream>
 
@@ -24,7 +24,7 @@ constexpr char kA[] = "adapter/layers.0.mlp.up_proj.lora_A";  // [4, 2, 8], cut 
 constexpr char kB[] = "adapter/layers.0.mlp.up_proj.lora_B";  // [4, 2, 6], cut along its last
 constexpr char kFormat1[] = "tests/assets/checkpoints/format-1/step-00000003";
 
-StoredTensors opened(const std::filesystem::path& folder) {
+SavedTensors opened(const std::filesystem::path& folder) {
   return {local_files(), folder, read_manifest(local_files(), folder)};
 }
 
@@ -75,11 +75,11 @@ void flip_bit(const std::filesystem::path& path, uint64_t byte) {
   testing::write_bytes(path, content);
 }
 
-TEST(StoredTensors, EveryTensorIsWholeAgain) {
+TEST(SavedTensors, EveryTensorIsWholeAgain) {
   for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16}) {
     const TempFolder folder;
     StoredCheckpoint checkpoint = two_rank_checkpoint(7, type);
-    StoredTensors stored = opened(checkpoint.write(folder.path()));
+    SavedTensors stored = opened(checkpoint.write(folder.path()));
     EXPECT_THAT(stored.names(), SizeIs(checkpoint.wholes().size()));
     for (const auto& [name, value] : checkpoint.wholes()) {
       EXPECT_EQ(stored.at(name).global_shape, value.sizes().vec()) << name;
@@ -88,10 +88,10 @@ TEST(StoredTensors, EveryTensorIsWholeAgain) {
   }
 }
 
-TEST(StoredTensors, EveryBoxOfATensorCanBeRead) {
+TEST(SavedTensors, EveryBoxOfATensorCanBeRead) {
   const TempFolder folder;
   StoredCheckpoint checkpoint = two_rank_checkpoint(7);
-  StoredTensors stored = opened(checkpoint.write(folder.path()));
+  SavedTensors stored = opened(checkpoint.write(folder.path()));
   for (const char* name : {kA, kB}) {
     const Tensor whole = checkpoint.wholes().at(name);
     for (int64_t e = 0; e < 4; ++e) {
@@ -108,10 +108,10 @@ TEST(StoredTensors, EveryBoxOfATensorCanBeRead) {
   }
 }
 
-TEST(StoredTensors, ADestinationMayBeAViewAndAParameter) {
+TEST(SavedTensors, ADestinationMayBeAViewAndAParameter) {
   const TempFolder folder;
   StoredCheckpoint checkpoint = two_rank_checkpoint(7);
-  StoredTensors stored = opened(checkpoint.write(folder.path()));
+  SavedTensors stored = opened(checkpoint.write(folder.path()));
   Tensor around = at::zeros({8, 2, 4}, at::kFloat).requires_grad_();
   const Tensor view = around.detach().permute({2, 1, 0});
   stored.read_into(kA, {0, 0, 0}, view);
@@ -120,7 +120,7 @@ TEST(StoredTensors, ADestinationMayBeAViewAndAParameter) {
   EXPECT_TRUE(around.detach().narrow(0, 0, 4).equal(checkpoint.wholes().at(kA).narrow(2, 4, 4)));
 }
 
-TEST(StoredTensors, SlicesAreFoundWhateverTheCut) {
+TEST(SavedTensors, SlicesAreFoundWhateverTheCut) {
   const TempFolder folder;
   StoredCheckpoint checkpoint(3);
   const Tensor plane = testing::step_numbers(3, {3, 3});
@@ -131,18 +131,18 @@ TEST(StoredTensors, SlicesAreFoundWhateverTheCut) {
   checkpoint.add("e", "plane", plane, {1, 1}, {1, 1});
   checkpoint.add_whole("a", "number", at::full({}, 5.0F));
   checkpoint.add_whole("a", "nothing", at::empty({0, 4}));
-  StoredTensors stored = opened(checkpoint.write(folder.path()));
+  SavedTensors stored = opened(checkpoint.write(folder.path()));
   EXPECT_TRUE(stored.whole("plane").equal(plane));
   EXPECT_EQ(stored.whole("number").item<float>(), 5.0F);
   EXPECT_EQ(stored.whole("nothing").sizes().vec(), (Shape{0, 4}));
 }
 
-TEST(StoredTensors, OnlyWhatIsNeededIsRead) {
+TEST(SavedTensors, OnlyWhatIsNeededIsRead) {
   const TempFolder folder;
   StoredCheckpoint checkpoint = two_rank_checkpoint(7);
   const auto path = checkpoint.write(folder.path());
   CountingFiles files;
-  StoredTensors stored(files, path, checkpoint.manifest);
+  SavedTensors stored(files, path, checkpoint.manifest);
   EXPECT_THAT(files.opened, IsEmpty());
   Tensor expert = at::empty({1, 2, 8}, at::kFloat);
   stored.read_into(kA, {2, 0, 0}, expert);
@@ -156,7 +156,7 @@ TEST(StoredTensors, OnlyWhatIsNeededIsRead) {
   EXPECT_THAT(files.opened, SizeIs(1));  // it stayed open
 }
 
-TEST(StoredTensors, MoreFilesThanMayBeOpenAreReadInTurn) {
+TEST(SavedTensors, MoreFilesThanMayBeOpenAreReadInTurn) {
   const TempFolder folder;
   StoredCheckpoint checkpoint(1);
   const int parts = static_cast<int>(OpenFiles::kMostOpen) + 6;
@@ -164,16 +164,16 @@ TEST(StoredTensors, MoreFilesThanMayBeOpenAreReadInTurn) {
   checkpoint.add_parts("adapter", "adapter/x", value, 0, parts);
   const auto path = checkpoint.write(folder.path());
   CountingFiles files;
-  StoredTensors stored(files, path, checkpoint.manifest);
+  SavedTensors stored(files, path, checkpoint.manifest);
   EXPECT_TRUE(stored.whole("adapter/x").equal(value));
   EXPECT_THAT(files.opened, SizeIs(parts));
   EXPECT_TRUE(stored.whole("adapter/x").equal(value));
 }
 
-TEST(StoredTensors, FormatOneIsReadThroughTheHeadersOfItsFiles) {
-  StoredTensors stored = opened(kFormat1);
+TEST(SavedTensors, FormatOneIsReadThroughTheHeadersOfItsFiles) {
+  SavedTensors stored = opened(kFormat1);
   EXPECT_THAT(stored.names(), SizeIs(72));
-  const StoredTensor& tensor = stored.at(kB);
+  const SavedTensor& tensor = stored.at(kB);
   EXPECT_EQ(tensor.global_shape, (Shape{2, 1, 384}));
   ASSERT_THAT(tensor.slices, SizeIs(1));
   EXPECT_EQ(tensor.slices[0].begin, 8u + 2488u + 2048u);
@@ -188,43 +188,43 @@ TEST(StoredTensors, FormatOneIsReadThroughTheHeadersOfItsFiles) {
   }
 }
 
-TEST(StoredTensors, AChangedBitIsNamedWithFileTensorAndBytes) {
+TEST(SavedTensors, AChangedBitIsNamedWithFileTensorAndBytes) {
   const TempFolder folder;
   StoredCheckpoint checkpoint = two_rank_checkpoint(7);
   const auto path = checkpoint.write(folder.path());
-  StoredTensors before = opened(path);
-  const StoredSlice slice = before.at(kB).slices[1];
+  SavedTensors before = opened(path);
+  const SavedSlice slice = before.at(kB).slices[1];
   flip_bit(path / slice.file, slice.begin + 5);
-  StoredTensors stored = opened(path);
+  SavedTensors stored = opened(path);
   EXPECT_THROW_WITH((void)stored.whole(kB), CheckpointError, slice.file, kB,
                     fmt::format("bytes {} to {}: CRC-32C is", slice.begin, slice.end));
   EXPECT_NO_THROW((void)stored.whole(kA));
 }
 
-TEST(StoredTensors, AFileThatEndsTooEarlyIsNamed) {
+TEST(SavedTensors, AFileThatEndsTooEarlyIsNamed) {
   const TempFolder folder;
   StoredCheckpoint checkpoint = two_rank_checkpoint(7);
   const auto path = checkpoint.write(folder.path());
-  StoredTensors stored = opened(path);
-  const StoredSlice slice = stored.at(kA).slices[0];
+  SavedTensors stored = opened(path);
+  const SavedSlice slice = stored.at(kA).slices[0];
   std::filesystem::resize_file(path / slice.file, slice.begin + 10);
   EXPECT_THROW_WITH((void)stored.whole(kA), CheckpointError, slice.file, kA,
                     fmt::format("bytes {} to {}: cannot be read", slice.begin, slice.end));
   std::filesystem::remove(path / slice.file);
-  StoredTensors gone = opened(path);
+  SavedTensors gone = opened(path);
   EXPECT_THROW_WITH((void)gone.whole(kA), CheckpointError, slice.file, kA, "cannot open");
 }
 
-TEST(StoredTensors, AManifestWithGapsIsRefused) {
+TEST(SavedTensors, AManifestWithGapsIsRefused) {
   const TempFolder folder;
   StoredCheckpoint checkpoint = two_rank_checkpoint(7);
   const auto path = checkpoint.write(folder.path());
   checkpoint.manifest.mutable_tensors()->DeleteSubrange(0, 1);
-  EXPECT_THROW_WITH(StoredTensors(local_files(), path, checkpoint.manifest), CheckpointError,
+  EXPECT_THROW_WITH(SavedTensors(local_files(), path, checkpoint.manifest), CheckpointError,
                     "step-00000007/manifest.pb", "leave a gap");
 }
 
-TEST(StoredTensors, AFormatOneFileThatIsNotTheManifestsIsRefused) {
+TEST(SavedTensors, AFormatOneFileThatIsNotTheManifestsIsRefused) {
   const TempFolder folder;
   const auto path = folder / "step-00000003";
   std::filesystem::copy(kFormat1, path);
@@ -232,32 +232,32 @@ TEST(StoredTensors, AFormatOneFileThatIsNotTheManifestsIsRefused) {
   const std::string name = manifest.tensors(0).name();
   CheckpointManifest other = manifest;
   other.mutable_tensors(0)->set_dtype("I32");
-  EXPECT_THROW_WITH(StoredTensors(local_files(), path, other), CheckpointError, name,
+  EXPECT_THROW_WITH(SavedTensors(local_files(), path, other), CheckpointError, name,
                     "the manifest says I32 [1, 1, 128], the file holds F32 [1, 1, 128]");
   other = manifest;
   other.mutable_tensors(0)->set_name("x");
-  EXPECT_THROW_WITH(StoredTensors(local_files(), path, other), CheckpointError, "tensor x",
+  EXPECT_THROW_WITH(SavedTensors(local_files(), path, other), CheckpointError, "tensor x",
                     "is not in the file");
   std::filesystem::resize_file(path / "adapter-00000.safetensors", 100);
-  EXPECT_THROW_WITH(StoredTensors(local_files(), path, manifest), CheckpointError,
+  EXPECT_THROW_WITH(SavedTensors(local_files(), path, manifest), CheckpointError,
                     "adapter-00000.safetensors: claims a header of 2488 bytes");
   std::filesystem::resize_file(path / "adapter-00000.safetensors", 5);
-  EXPECT_THROW_WITH(StoredTensors(local_files(), path, manifest), CheckpointError,
+  EXPECT_THROW_WITH(SavedTensors(local_files(), path, manifest), CheckpointError,
                     "adapter-00000.safetensors: 5 bytes are too few");
 }
 
-TEST(StoredTensors, AnUnknownNameIsAnsweredWithTheNearest) {
+TEST(SavedTensors, AnUnknownNameIsAnsweredWithTheNearest) {
   const TempFolder folder;
-  StoredTensors stored = opened(two_rank_checkpoint(7).write(folder.path()));
+  SavedTensors stored = opened(two_rank_checkpoint(7).write(folder.path()));
   EXPECT_EQ(stored.find("x"), nullptr);
   EXPECT_THROW_WITH((void)stored.whole("adapter/layers.0.mlp.up_proj.lora_C"), CheckpointError,
                     "step-00000007: there is no tensor adapter/layers.0.mlp.up_proj.lora_C",
                     "nearest: adapter/layers.0.mlp.up_proj.lora_");
 }
 
-TEST(StoredTensors, ABoxThatDoesNotFitIsAFaultOfTheCaller) {
+TEST(SavedTensors, ABoxThatDoesNotFitIsAFaultOfTheCaller) {
   const TempFolder folder;
-  StoredTensors stored = opened(two_rank_checkpoint(7).write(folder.path()));
+  SavedTensors stored = opened(two_rank_checkpoint(7).write(folder.path()));
   EXPECT_THROW_WITH(stored.read_into(kA, {3, 0, 0}, at::empty({2, 2, 8})), InternalError,
                     "3 to 5 of dimension 0 [4, 2, 8]");
   EXPECT_THROW_WITH(stored.read_into(kA, {0, 0}, at::empty({2, 2})), InternalError,

@@ -1,4 +1,4 @@
-#include "checkpoint/stored_tensors.h"
+#include "checkpoint/saved_tensors.h"
 
 #include <algorithm>
 #include <optional>
@@ -25,7 +25,7 @@ struct Overlap {
   Shape shape;
 };
 
-std::optional<Overlap> overlap_of(const StoredSlice& slice, const Shape& offset,
+std::optional<Overlap> overlap_of(const SavedSlice& slice, const Shape& offset,
                                   at::IntArrayRef sizes) {
   Overlap overlap;
   for (size_t d = 0; d < sizes.size(); ++d) {
@@ -68,7 +68,7 @@ Run run_of(const Overlap& overlap, const Shape& strides) {
   return run;
 }
 
-void check_box(const StoredTensor& tensor, const Shape& offset, const Tensor& destination) {
+void check_box(const SavedTensor& tensor, const Shape& offset, const Tensor& destination) {
   MOLORA_CHECK(destination.scalar_type() == scalar_type(tensor.dtype), "{} is {}, wanted {}",
                tensor.name, dtype_name(tensor.dtype), at::toString(destination.scalar_type()));
   MOLORA_CHECK_EQ(offset.size(), tensor.global_shape.size(), "dimensions of {}", tensor.name);
@@ -92,7 +92,7 @@ Entries entries_of(const ReadableFile& file, const std::string& origin) {
 }
 
 // Gives the slice its bytes, or returns why its file's entries do not fit.
-std::string place_fault(const StoredTensor& tensor, const Entries& entries, StoredSlice& slice) {
+std::string place_fault(const SavedTensor& tensor, const Entries& entries, SavedSlice& slice) {
   const auto found = entries.find(tensor.name);
   if (found == entries.end()) return "is not in the file, but the manifest says so";
   const TensorEntry& entry = found->second;
@@ -107,8 +107,8 @@ std::string place_fault(const StoredTensor& tensor, const Entries& entries, Stor
 
 }  // namespace
 
-StoredTensors::StoredTensors(FileSystem& files, const std::filesystem::path& step_folder,
-                             const CheckpointManifest& manifest)
+SavedTensors::SavedTensors(FileSystem& files, const std::filesystem::path& step_folder,
+                           const CheckpointManifest& manifest)
     : step_folder_(step_folder), open_(files, step_folder) {
   TensorIndex index = index_tensors(manifest);
   if (!index.faults.empty()) {
@@ -119,10 +119,10 @@ StoredTensors::StoredTensors(FileSystem& files, const std::filesystem::path& ste
 }
 
 // Takes the place of every slice from the headers of the files.
-void StoredTensors::find_places() {
+void SavedTensors::find_places() {
   std::map<std::string, Entries> entries;  // by file
   for (auto& [name, tensor] : tensors_) {
-    for (StoredSlice& slice : tensor.slices) {
+    for (SavedSlice& slice : tensor.slices) {
       const auto [in_file, is_new] = entries.try_emplace(slice.file);
       try {
         const std::string origin = (step_folder_ / slice.file).string();
@@ -138,39 +138,39 @@ void StoredTensors::find_places() {
   }
 }
 
-std::vector<std::string> StoredTensors::names() const {
+std::vector<std::string> SavedTensors::names() const {
   std::vector<std::string> names;
   names.reserve(tensors_.size());
   for (const auto& [name, tensor] : tensors_) names.push_back(name);
   return names;
 }
 
-const StoredTensor* StoredTensors::find(const std::string& name) const {
+const SavedTensor* SavedTensors::find(const std::string& name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : &found->second;
 }
 
-const StoredTensor& StoredTensors::at(const std::string& name) const {
-  if (const StoredTensor* tensor = find(name)) return *tensor;
+const SavedTensor& SavedTensors::at(const std::string& name) const {
+  if (const SavedTensor* tensor = find(name)) return *tensor;
   const std::string nearest = nearest_name(name, names());
   throw CheckpointError(fmt::format("{}: there is no tensor {}{}", step_folder_.string(), name,
                                     nearest.empty() ? "" : "; nearest: " + nearest));
 }
 
-Tensor StoredTensors::whole(const std::string& name) {
-  const StoredTensor& tensor = at(name);
+Tensor SavedTensors::whole(const std::string& name) {
+  const SavedTensor& tensor = at(name);
   Tensor value = at::empty(tensor.global_shape, scalar_type(tensor.dtype));
   read_into(name, Shape(tensor.global_shape.size(), 0), value);
   return value;
 }
 
-void StoredTensors::read_into(const std::string& name, const Shape& offset,
-                              const Tensor& destination) {
-  const StoredTensor& tensor = at(name);
+void SavedTensors::read_into(const std::string& name, const Shape& offset,
+                             const Tensor& destination) {
+  const SavedTensor& tensor = at(name);
   check_box(tensor, offset, destination);
   const at::NoGradGuard no_grad;
   int64_t filled = 0;
-  for (const StoredSlice& slice : tensor.slices) {
+  for (const SavedSlice& slice : tensor.slices) {
     const auto overlap = overlap_of(slice, offset, destination.sizes());
     if (!overlap) continue;
     const Shape strides = row_major_strides(slice.shape);
@@ -178,7 +178,7 @@ void StoredTensors::read_into(const std::string& name, const Shape& offset,
     const Tensor place = box_of(destination, overlap->in_wanted, overlap->shape);
     filled += place.numel();
 
-    StoredSlice part = slice;
+    SavedSlice part = slice;
     const uint64_t element = dtype_bytes(tensor.dtype);
     part.begin = slice.begin + static_cast<uint64_t>(run.begin) * element;
     part.end = slice.begin + static_cast<uint64_t>(run.end) * element;
@@ -196,8 +196,8 @@ void StoredTensors::read_into(const std::string& name, const Shape& offset,
 
 // Reads the bytes of `part`, a slice or the part of one, and compares them with its CRC-32C when it
 // has one.
-void StoredTensors::read_bytes(const StoredTensor& tensor, const StoredSlice& part,
-                               const Tensor& buffer) {
+void SavedTensors::read_bytes(const SavedTensor& tensor, const SavedSlice& part,
+                              const Tensor& buffer) {
   const auto fail = [&](const std::string& what) {
     throw CheckpointError(
         damage_text(step_folder_, {part.file, tensor.name, part.begin, part.end, what}));
