@@ -16,65 +16,86 @@ namespace {
 
 using google::protobuf::Message;
 
+constexpr char kNone[] = "(none)";
+
 struct Leaf {
   std::string name;
   std::string text;
+  bool is_free = false;
 };
 
-// The leaves of one field of `message`, in the order of the schema.
-void append_leaves(const Message& message, const std::string& around, std::vector<Leaf>& leaves) {
-  const google::protobuf::Reflection& reflection = *message.GetReflection();
-  const Descriptor& type = *message.GetDescriptor();
-  for (int i = 0; i < type.field_count(); ++i) {
-    const FieldDescriptor& field = *type.field(i);
-    const std::string name = join_name(around, field.name());
+// The leaves of a message, in the order of the schema.
+class Leaves {
+ public:
+  explicit Leaves(const RunConfig& config) { append(config, "", false); }
+  const std::vector<Leaf>& all() const { return all_; }
+  const Leaf* find(const std::string& name) const {
+    const auto found =
+        std::find_if(all_.begin(), all_.end(), [&](const Leaf& leaf) { return leaf.name == name; });
+    return found == all_.end() ? nullptr : &*found;
+  }
+
+ private:
+  // `is_free`: everything in the message may change at a resume.
+  void append(const Message& message, const std::string& around, bool is_free) {
+    const Descriptor& type = *message.GetDescriptor();
+    for (int i = 0; i < type.field_count(); ++i) {
+      const FieldDescriptor& field = *type.field(i);
+      append_field(message, field, join_name(around, field.name()),
+                   is_free || rule_of(field).free_at_resume());
+    }
+  }
+
+  void append_field(const Message& message, const FieldDescriptor& field, const std::string& name,
+                    bool is_free) {
+    const google::protobuf::Reflection& reflection = *message.GetReflection();
     if (!field.is_repeated()) {
       if (is_message(field)) {
-        append_leaves(reflection.GetMessage(message, &field), name, leaves);
+        append(reflection.GetMessage(message, &field), name, is_free);
       } else {
-        leaves.push_back({name, field_text(message, field)});
+        all_.push_back({name, field_text(message, field), is_free});
       }
-      continue;
+      return;
     }
     for (int item = 0; item < reflection.FieldSize(message, &field); ++item) {
       const std::string item_name = fmt::format("{}[{}]", name, item);
       if (is_message(field)) {
-        append_leaves(reflection.GetRepeatedMessage(message, &field, item), item_name, leaves);
+        append(reflection.GetRepeatedMessage(message, &field, item), item_name, is_free);
       } else {
-        leaves.push_back({item_name, item_text(message, field, item)});
+        all_.push_back({item_name, item_text(message, field, item), is_free});
       }
     }
   }
-}
 
-std::vector<Leaf> leaves_of(const RunConfig& config) {
-  std::vector<Leaf> leaves;
-  append_leaves(config, "", leaves);
-  return leaves;
-}
-
-const Leaf* find(const std::vector<Leaf>& leaves, const std::string& name) {
-  const auto found = std::find_if(leaves.begin(), leaves.end(),
-                                  [&](const Leaf& leaf) { return leaf.name == name; });
-  return found == leaves.end() ? nullptr : &*found;
-}
+  std::vector<Leaf> all_;
+};
 
 }  // namespace
 
-std::vector<std::string> config_difference(const RunConfig& a, const RunConfig& b) {
-  const std::vector<Leaf> before = leaves_of(a);
-  const std::vector<Leaf> after = leaves_of(b);
-  std::vector<std::string> lines;
-  for (const Leaf& leaf : before) {
-    const Leaf* other = find(after, leaf.name);
+std::vector<ConfigChange> config_changes(const RunConfig& a, const RunConfig& b) {
+  const Leaves before(a);
+  const Leaves after(b);
+  std::vector<ConfigChange> changes;
+  for (const Leaf& leaf : before.all()) {
+    const Leaf* other = after.find(leaf.name);
     if (other != nullptr && other->text == leaf.text) continue;
-    lines.push_back(fmt::format("{}: {} -> {}", leaf.name, leaf.text,
-                                other == nullptr ? "(none)" : other->text));
+    changes.push_back({leaf.name, leaf.text, other == nullptr ? kNone : other->text, leaf.is_free});
   }
-  for (const Leaf& leaf : after) {
-    if (find(before, leaf.name) != nullptr) continue;
-    lines.push_back(fmt::format("{}: (none) -> {}", leaf.name, leaf.text));
+  for (const Leaf& leaf : after.all()) {
+    if (before.find(leaf.name) == nullptr) {
+      changes.push_back({leaf.name, kNone, leaf.text, leaf.is_free});
+    }
   }
+  return changes;
+}
+
+std::string change_text(const ConfigChange& change) {
+  return fmt::format("{}: {} -> {}", change.name, change.before, change.after);
+}
+
+std::vector<std::string> config_difference(const RunConfig& a, const RunConfig& b) {
+  std::vector<std::string> lines;
+  for (const ConfigChange& change : config_changes(a, b)) lines.push_back(change_text(change));
   return lines;
 }
 

@@ -31,6 +31,12 @@ void append_comment(const std::string& indent, const std::string& text, std::str
   out += line + '\n';
 }
 
+enum class AtResume { kGuarded, kFree };
+
+AtResume at_resume(const FieldDescriptor& field, AtResume around) {
+  return rule_of(field).free_at_resume() ? AtResume::kFree : around;
+}
+
 // "a number above 0, default 0.0002".
 std::string type_line(const FieldDescriptor& field, const std::string& default_text) {
   std::string text = expected_text(field);
@@ -57,20 +63,26 @@ void append_item_fields(const Descriptor& item, const std::string& indent, std::
   }
 }
 
-void append_message(const Message& message, const std::string& indent, std::string& out) {
+void append_message(const Message& message, const std::string& indent, AtResume around,
+                    std::string& out) {
   const Descriptor& type = *message.GetDescriptor();
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
     const std::string name(field.name());
+    const AtResume resume = at_resume(field, around);
     if (i > 0) out += '\n';
     if (is_message(field) && !field.is_repeated()) {
       out += indent + name + ":\n";
-      append_message(message.GetReflection()->GetMessage(message, &field), indent + "  ", out);
+      append_message(message.GetReflection()->GetMessage(message, &field), indent + "  ", resume,
+                     out);
       continue;
     }
     const std::string value = field.is_repeated() ? "[]" : field_text(message, field);
     append_comment(indent, rule_of(field).doc(), out);
-    append_comment(indent, "(" + type_line(field, value) + ")", out);
+    append_comment(indent,
+                   fmt::format("({}{})", type_line(field, value),
+                               resume == AtResume::kFree ? "; may change at a resume" : ""),
+                   out);
     if (is_message(field)) append_item_fields(*field.message_type(), indent, out);
     out += fmt::format("{}{}: {}\n", indent, name, value);
   }
@@ -80,7 +92,13 @@ void append_message(const Message& message, const std::string& indent, std::stri
 
 std::string describe_config() {
   std::string text;
-  append_message(RunConfig::default_instance(), "", text);
+  append_comment("",
+                 "A run goes on from a checkpoint only with the checkpoint's values, or with "
+                 "`molora train --allow-change`; fields that say so may change freely, for they "
+                 "leave the trained numbers as they would have been.",
+                 text);
+  text += '\n';
+  append_message(RunConfig::default_instance(), "", AtResume::kGuarded, text);
   return text;
 }
 

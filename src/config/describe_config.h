@@ -5,8 +5,9 @@
 
 namespace molora {
 
-// Every field with its meaning, type, default, bounds and values: YAML with comments that holds the
-// defaults and is a valid configuration once the required fields are filled in.
+// Every field with its meaning, type, default, bounds, values and whether it may change at a
+// resume: YAML with comments that holds the defaults and is a valid configuration once the required
+// fields are filled in.
 std::string describe_config();
 
 }  // namespace molora

@@ -8,15 +8,18 @@ namespace molora {
 
 namespace {
 
-void append_fields(const Descriptor& message, const std::string& around,
+// `around`: the field that holds the message.
+void append_fields(const Descriptor& message, const SchemaField& around,
                    std::vector<SchemaField>& all) {
   for (int i = 0; i < message.field_count(); ++i) {
     const FieldDescriptor& field = *message.field(i);
-    const std::string path = join_name(around, field.name());
-    all.push_back({path, &field});
-    if (is_message(field)) {
-      append_fields(*field.message_type(), field.is_repeated() ? path + "[]" : path, all);
-    }
+    const SchemaField entry{join_name(around.path, field.name()), &field,
+                            around.is_free_at_resume || rule_of(field).free_at_resume()};
+    all.push_back(entry);
+    if (!is_message(field)) continue;
+    SchemaField inner = entry;
+    if (field.is_repeated()) inner.path += "[]";
+    append_fields(*field.message_type(), inner, all);
   }
 }
 
@@ -113,7 +116,7 @@ const FieldDescriptor* shorthand_field(const Descriptor& message) {
 
 std::vector<SchemaField> all_fields(const Descriptor& message) {
   std::vector<SchemaField> all;
-  append_fields(message, "", all);
+  append_fields(message, {}, all);
   return all;
 }
 

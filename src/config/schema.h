@@ -41,6 +41,8 @@ const FieldDescriptor* shorthand_field(const Descriptor& message);
 struct SchemaField {
   std::string path;  // "data.train[].path"
   const FieldDescriptor* field = nullptr;
+  // A run may be resumed with another value: by its own rule or that of a message around it.
+  bool is_free_at_resume = false;
 };
 
 // Every field of `message` and of the messages in it, depth first, in the order of the schema.

@@ -29,6 +29,20 @@ TEST(ConfigDifference, NamesItemsThatOnlyOneSideHas) {
                   "data.eval[1].format: (none) -> auto", "data.eval[1].task: (none) -> \"t\""));
 }
 
+TEST(ConfigDifference, KnowsWhichFieldsMayChangeAtAResume) {
+  const auto changes = config_changes(
+      config_from("seed: 1\ndata: {eval: [a]}\neval: {every: 2}\nparallel: {audit_every: 1}"),
+      config_from("seed: 2\ndata: {eval: [b]}\neval: {every: 3}\nparallel: {audit_every: 2}\n"
+                  "adapter: {frozen_experts: [1]}"));
+  std::vector<std::string> texts;
+  for (const ConfigChange& change : changes) {
+    texts.push_back((change.is_free_at_resume ? "free " : "guarded ") + change_text(change));
+  }
+  EXPECT_THAT(texts, ElementsAre("guarded seed: 1 -> 2", "free data.eval[0].path: \"a\" -> \"b\"",
+                                 "free eval.every: 2 -> 3", "free parallel.audit_every: 1 -> 2",
+                                 "guarded adapter.frozen_experts[0]: (none) -> 1"));
+}
+
 TEST(ConfigDifference, TakesAFieldThatIsNotSetAsItsDefault) {
   RunConfig bare;
   bare.mutable_model()->set_path("m");

@@ -28,8 +28,18 @@ TEST(DescribeConfig, SaysMeaningTypeDefaultAndBounds) {
                               "  # (a number above 0, default 0.0002)\n"
                               "  learning_rate: 0.0002\n"));
   EXPECT_THAT(text, HasSubstr("# (one of fp32, bf16, fp64, default fp32)\n"));
-  EXPECT_THAT(text, HasSubstr("  # (text, required)\n  path: \"\"\n"));
+  EXPECT_THAT(text, HasSubstr("  # (text, required; may change at a resume)\n"));
   EXPECT_THAT(text, HasSubstr("An item may also be its path alone."));
+}
+
+TEST(DescribeConfig, SaysWhatMayChangeAtAResume) {
+  const std::string text = describe_config();
+  EXPECT_THAT(text, HasSubstr("# (a whole number at least 1, default 1; may change at a resume)\n"
+                              "  log_every: 1\n"));
+  EXPECT_THAT(text, HasSubstr("(text, required; may change at a resume)\n  path: \"\"\n"));
+  // By the rule of the message around it.
+  EXPECT_THAT(text, HasSubstr("default 3; may change at a resume)\n  keep_last: 3\n"));
+  EXPECT_THAT(text, HasSubstr("# (a whole number, default 1234)\nseed: 1234\n"));
 }
 
 TEST(DescribeConfig, DocumentsEveryField) {
