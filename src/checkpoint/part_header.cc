@@ -15,7 +15,8 @@ constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 
 }  // namespace
 
-PartHeader read_part_header(const ReadableFile& file, const std::string& origin) {
+PartHeader read_part_header(const ReadableFile& file, uint64_t file_bytes,
+                            const std::string& origin) {
   std::vector<std::byte> head(std::min(file.size(), kLengthBytes));
   file.read_at(0, head);
   uint64_t length = 0;
@@ -27,7 +28,7 @@ PartHeader read_part_header(const ReadableFile& file, const std::string& origin)
     head.resize(kLengthBytes + length);
     file.read_at(kLengthBytes, std::span(head).subspan(kLengthBytes));
   }
-  return {parse_safetensors_header(head, file.size(), origin), kLengthBytes + length};
+  return {parse_safetensors_header(head, file_bytes, origin), kLengthBytes + length};
 }
 
 }  // namespace molora

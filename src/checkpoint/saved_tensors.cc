@@ -84,7 +84,7 @@ using Entries = std::map<std::string, TensorEntry>;  // by tensor
 
 Entries entries_of(const ReadableFile& file, const std::string& origin) {
   Entries entries;
-  const PartHeader header = read_part_header(file, origin);
+  const PartHeader header = read_part_header(file, file.size(), origin);
   for (const TensorEntry& entry : header.content.entries) {
     entries.emplace(entry.name, entry);
   }
