@@ -1,8 +1,9 @@
 #include "model/adapter_placement.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
+
+#include "config/adapter_scale.h"
 
 namespace molora {
 
@@ -49,8 +50,7 @@ AdapterSpec adapter_spec(const AdapterConfig& config, LinearKind kind) {
                                ? spec.num_experts
                                : std::min<int64_t>(config.experts_per_token(), spec.num_experts);
   spec.lora_rank = config.lora_rank();
-  const auto rank = static_cast<double>(config.lora_rank());
-  spec.scale = config.lora_alpha() / (config.rslora() ? std::sqrt(rank) : rank);
+  spec.scale = adapter_scale(config);
   spec.dropout = has_experts ? config.expert_dropout() : config.lora_dropout();
   return spec;
 }
