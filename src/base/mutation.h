@@ -78,6 +78,8 @@ enum class Mutation {
   // Randomness (model/bottleneck.cc, model/token_experts.cc).
   kDropoutMaskReused,  // channels of every tp rank get the mask of the first
   kDropoutMaskOfRow,   // received rows get the mask of their place, not of their token
+  // Frozen experts (model/adapter.cc).
+  kFrozenRowsUnshifted,  // every rank takes its experts for the first ones
   // Addition (model/parallel_linear.cc).
   kBiasOnEveryRank,  // bias of row-parallel linears added once per tp rank
   // Ranks with different amounts of work (parallel/rounds.cc, eval/evaluator.cc).

@@ -77,9 +77,31 @@ class FieldPairs {
     check("adapter.router.balance_loss_coef", adapter.router().balance_loss_coef() != 0);
     check("adapter.router.z_loss_coef", adapter.router().z_loss_coef() != 0);
     check("adapter.expert_dropout", adapter.expert_dropout() != 0);
+    check("adapter.frozen_experts", adapter.frozen_experts_size() != 0);
     const ParallelConfig& parallel = config_.parallel();
     check("parallel.expert_parallel", parallel.expert_parallel() != 1);
     check("parallel.exchange", parallel.exchange() != ParallelConfig().exchange());
+  }
+
+  void check_frozen_experts() {
+    if (are_faulty({"adapter.frozen_experts", "adapter.num_experts"})) return;
+    const auto name_of = [](int item) { return fmt::format("adapter.frozen_experts[{}]", item); };
+    // A faulty item is not in the list, so that the others have moved up.
+    for (int item = 0; places_.is_set(name_of(item)); ++item) {
+      if (are_faulty({name_of(item)})) return;
+    }
+    const AdapterConfig& adapter = config_.adapter();
+    const auto& frozen = adapter.frozen_experts();
+    for (int item = 0; item < frozen.size(); ++item) {
+      const uint32_t expert = frozen[item];
+      if (expert >= adapter.num_experts()) {
+        add(name_of(item), fmt::format("expected an index below adapter.num_experts ({}), got {}",
+                                       adapter.num_experts(), expert));
+      } else if (std::find(frozen.begin(), frozen.begin() + item, expert) !=
+                 frozen.begin() + item) {
+        add(name_of(item), fmt::format("stands twice: expert {}; remove one", expert));
+      }
+    }
   }
 
   void check_exchange_groups() {
@@ -161,6 +183,7 @@ void check_between_fields(const RunConfig& config, const FieldPlaces& places, Fa
   pairs.check_warmup();
   pairs.check_targets();
   pairs.check_router();
+  pairs.check_frozen_experts();
   pairs.check_exchange_groups();
   pairs.check_expert_shares();
 }

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/mutation.h"
 #include "base/philox.h"
 #include "tensor/philox_tensor.h"
 
@@ -36,6 +37,16 @@ void fill_by_expert(Tensor& slice, const TensorPlace& place, double bound, const
     slice.select(0, e).copy_(expert_shape.empty() ? expert
                                                   : expert.slice(-1, columns.begin, columns.end()));
   }
+}
+
+// The rows of this rank's slice of the experts that are frozen, ascending.
+std::vector<int64_t> frozen_rows(const AdapterSpec& spec, const Slice& experts) {
+  std::vector<int64_t> rows;
+  const int64_t begin = MOLORA_MUTANT(kFrozenRowsUnshifted) ? 0 : experts.begin;
+  for (const int64_t expert : spec.frozen_experts) {
+    if (expert >= begin && expert < begin + experts.length) rows.push_back(expert - begin);
+  }
+  return rows;
 }
 
 }  // namespace
@@ -69,8 +80,13 @@ void AdapterSet::add(LinearAdapter linear, uint64_t seed, at::ScalarType master_
     parameters_.push_back({linear.path + suffix, value, place.shape, place.offset(), place.sync});
     return value;
   };
-  linear.lora_A = parameter(".lora_A", place_of_A(linear.place, spec), bound);
-  linear.lora_B = parameter(".lora_B", place_of_B(linear.place, spec), 0.0);
+  const auto expert_parameter = [&](const char* suffix, const TensorPlace& place, double limit) {
+    Tensor value = parameter(suffix, place, limit);
+    parameters_.back().frozen_rows = frozen_rows(spec, place.experts);
+    return value;
+  };
+  linear.lora_A = expert_parameter(".lora_A", place_of_A(linear.place, spec), bound);
+  linear.lora_B = expert_parameter(".lora_B", place_of_B(linear.place, spec), 0.0);
   if (spec.has_router()) {
     linear.router_index = num_routers_++;
     linear.router_weight =
@@ -95,6 +111,8 @@ AdapterCounts count_adapter_parameters(const Architecture& architecture,
     const int64_t pairs = spec.num_experts * spec.lora_rank * (size.in + size.out);
     if (spec.kind == TargetsConfig::lora) counts.lora += pairs * architecture.num_layers;
     if (spec.kind == TargetsConfig::experts) counts.experts += pairs * architecture.num_layers;
+    counts.frozen_experts +=
+        pairs / spec.num_experts * std::ssize(spec.frozen_experts) * architecture.num_layers;
     if (spec.has_router()) {
       counts.routers += spec.num_experts * (size.in + 1) * architecture.num_layers;
     }

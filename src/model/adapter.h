@@ -70,12 +70,14 @@ class AdapterSet {
   int64_t num_routers_ = 0;
 };
 
-// Trained elements by kind, for --dry-run and the log.
+// Elements of the adapter by kind, for --dry-run and the log.
 struct AdapterCounts {
   int64_t lora = 0;
   int64_t experts = 0;
+  int64_t frozen_experts = 0;  // among them; they keep their values
   int64_t routers = 0;
   int64_t total() const { return lora + experts + routers; }
+  int64_t trained() const { return total() - frozen_experts; }
 };
 AdapterCounts count_adapter_parameters(const Architecture& architecture,
                                        const AdapterConfig& config);

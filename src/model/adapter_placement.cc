@@ -52,6 +52,10 @@ AdapterSpec adapter_spec(const AdapterConfig& config, LinearKind kind) {
   spec.lora_rank = config.lora_rank();
   spec.scale = adapter_scale(config);
   spec.dropout = has_experts ? config.expert_dropout() : config.lora_dropout();
+  if (has_experts) {
+    spec.frozen_experts.assign(config.frozen_experts().begin(), config.frozen_experts().end());
+    std::sort(spec.frozen_experts.begin(), spec.frozen_experts.end());
+  }
   return spec;
 }
 

@@ -35,6 +35,7 @@ struct AdapterSpec {
   double scale = 1.0;             // alpha / r, or alpha / sqrt(r)
   double dropout = 0.0;
   RouterConfig::Gate gate = RouterConfig::topk_softmax;
+  std::vector<int64_t> frozen_experts = {};  // ascending; none of a plain LoRA
 
   bool has_router() const { return kind == TargetsConfig::experts && num_experts > 1; }
 };

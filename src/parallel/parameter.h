@@ -1,6 +1,8 @@
 // One trained tensor: the slice of it that this rank holds, and who else holds the same slice.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -46,6 +48,9 @@ struct Parameter {
   std::vector<int64_t> global_shape;
   std::vector<int64_t> offset;  // of the slice in the whole tensor
   SyncGroup sync = SyncGroup::kAll;
+  // Rows of dimension 0 of `value` that keep their values and their moments, ascending: their
+  // gradient counts as zero, and no update, decay included, reaches them.
+  std::vector<int64_t> frozen_rows = {};
 };
 
 }  // namespace molora

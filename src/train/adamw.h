@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include "model/adapter.h"
+#include "parallel/shard.h"
 #include "run_config.pb.h"
 
 namespace molora {
@@ -24,7 +25,8 @@ class AdamW {
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
 
-  // One update with these gradients (one per parameter, same shape and type).
+  // One update with these gradients (one per parameter, same shape and type). Frozen rows keep
+  // their values and moments to the bit.
   void update(const std::vector<Tensor>& gradients, double learning_rate);
 
   int64_t num_updates() const { return num_updates_; }
@@ -34,6 +36,21 @@ class AdamW {
   const std::vector<Tensor>& second_moments() const { return second_; }
 
  private:
+  // What an update depends on besides the tensors.
+  struct Rates {
+    double learning_rate;
+    double correction1;
+    double correction2;
+  };
+  // One tensor with its state, or the same rows of each.
+  struct Rows {
+    Tensor value;
+    Tensor first;
+    Tensor second;
+    Tensor gradient;
+  };
+  void update_rows(Rows rows, const Rates& rates) const;
+
   std::vector<Parameter> parameters_;
   double beta1_;
   double beta2_;

@@ -105,13 +105,15 @@ TrainStep::Totals TrainStep::micro_step(int64_t step, std::span<const TrainRow> 
   return {loss.sum.item<double>(), batch.targets_N.size(0)};
 }
 
-// A parameter that no token of this rank has used has no gradient yet; it counts as zero.
+// A parameter that no token of this rank has used has no gradient yet; it counts as zero, as that
+// of frozen rows does, so that neither the norm nor the check for finite numbers sees it.
 std::vector<Tensor> TrainStep::local_gradients() const {
   std::vector<Tensor> gradients;
   for (const Parameter& parameter : parts_.adapters.parameters()) {
     const Tensor& gradient = parameter.value.grad();
     gradients.push_back(gradient.defined() ? gradient.contiguous()
                                            : at::zeros_like(parameter.value.detach()));
+    for (const int64_t row : parameter.frozen_rows) gradients.back().select(0, row).zero_();
   }
   return gradients;
 }

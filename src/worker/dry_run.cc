@@ -53,12 +53,17 @@ std::string parameter_text(const Architecture& architecture, const RunConfig& co
   std::string text = "parameters\n";
   text += line("total", base + counts.total());
   text += line("base (frozen)", base);
-  text += line("trainable", counts.total());
-  text += line("  experts", counts.experts);
+  text += line("trainable", counts.trained());
+  text += line("  experts", counts.experts - counts.frozen_experts);
   text += line("  routers", counts.routers);
   text += line("  plain LoRA", counts.lora);
   text += fmt::format("  trainable share       {:>17.3f}%\n",
-                      100.0 * static_cast<double>(counts.total()) / static_cast<double>(base));
+                      100.0 * static_cast<double>(counts.trained()) / static_cast<double>(base));
+  if (counts.frozen_experts > 0) {
+    text += fmt::format("  frozen experts: {} of {} keep their values ({} parameters)\n",
+                        config.adapter().frozen_experts_size(), config.adapter().num_experts(),
+                        grouped_digits(counts.frozen_experts));
+  }
   return text;
 }
 

@@ -157,7 +157,7 @@ void ModelSession::log_what_was_found(const RunConfig& config) const {
                config.model().path(),
                static_cast<double>(count_base_parameters(architecture())) * 1e-6,
                architecture().num_layers, weights_->fingerprint(),
-               static_cast<double>(counts.total()) * 1e-6);
+               static_cast<double>(counts.trained()) * 1e-6);
   if (mesh_->shape().world() == 1) return;
   spdlog::info("layout {}{}; each rank keeps {:.1f} MiB of the base", mesh_text(mesh_->shape()),
                layout_->has_sequence_parallel ? ", sequence parallel" : "",

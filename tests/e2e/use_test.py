@@ -1,5 +1,6 @@
 """Evaluating, generating and asking before training, as a person does with a result."""
 import json
+import re
 import shutil
 import unittest
 
@@ -53,7 +54,17 @@ class UseE2E(Job):
         out, _ = self.run_molora(*self.train_arguments("dry"), "--dry-run")
         for text in ("experts_per_token: 2", "trainable", "routers", "plain LoRA", "steps", "12"):
             self.assertIn(text, out)
+        self.assertNotIn("frozen experts", out)
         self.assertFalse((self.folder / "dry").exists())
+
+    def test_dry_run_names_experts_that_are_not_trained(self):
+        def trained(out):
+            return int(re.search(r"trainable +([0-9,]+)", out)[1].replace(",", ""))
+        out, _ = self.run_molora(*self.train_arguments("dry"), "--dry-run")
+        frozen, _ = self.run_molora(
+            *self.train_arguments("dry", 1, "adapter.frozen_experts=[0, 3]"), "--dry-run")
+        line = re.search(r"frozen experts: 2 of 4 keep their values \(([0-9,]+) parameters\)", frozen)
+        self.assertEqual(trained(out) - trained(frozen), int(line[1].replace(",", "")))
 
     def test_plan_reads_the_sizes_of_a_model_alone_and_starts_nothing(self):
         path = self.folder / "plan.json"

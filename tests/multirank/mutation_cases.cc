@@ -126,6 +126,8 @@ std::vector<MutationCase> cases_of_steps(const Layouts& on) {
       CASE(kStepSumsOfThisRank, {"supervised tokens of step 0", training(on.dp2)}),
       CASE(kStepRoutersOfThisRank, {"step 0: balance loss", training(on.dp2)}),
       CASE(kLossOfThisRank, {"rank 1 is told other results", training(on.dp2)}),
+      CASE(kFrozenRowsUnshifted, {"step 0: gradient norm", training_frozen_experts(on.tokens_ep2)},
+           {"step 0: gradient norm", training_frozen_experts(on.rank_tp2)}),
       CASE(kLossOnEveryTpRank, {"supervised tokens of step 0", training(on.tp2)}),
   };
 }

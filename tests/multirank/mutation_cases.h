@@ -115,6 +115,20 @@ inline Probe training_one_expert(const RunShape& shape) {
       shape);
 }
 
+inline Probe training_frozen_experts(const RunShape& shape) {
+  return probe_of<Oracle>(
+      "training with frozen experts",
+      +[]() -> const Oracle& {
+        static const Oracle oracle([] {
+          OracleCase of;
+          for (const uint32_t expert : {1u, 5u, 6u, 7u}) of.adapter.add_frozen_experts(expert);
+          return of;
+        }());
+        return oracle;
+      },
+      shape);
+}
+
 inline Probe inference(const RunShape& shape) {
   return probe_of<InferenceOracle>(
       "inference",

@@ -144,6 +144,12 @@ inline std::vector<SpecialCase> cases_of_models() {
   return cases;
 }
 
+// Unevenly spread over the ranks: one of the first half, one of the third quarter, all of the last.
+inline AdapterConfig with_frozen_experts(AdapterConfig adapter) {
+  for (const uint32_t expert : {1u, 5u, 6u, 7u}) adapter.add_frozen_experts(expert);
+  return adapter;
+}
+
 inline std::vector<SpecialCase> special_cases() {
   std::vector<SpecialCase> cases;
   for (const auto& part : {cases_of_routing(), cases_of_tokens(), cases_of_models()}) {
@@ -157,6 +163,9 @@ inline std::vector<SpecialCase> special_cases() {
   cases.push_back({"RecomputedLayers", of});
   of.recompute = TrainConfig::selective;
   cases.push_back({"RecomputedSelectively", of});
+  of = OracleCase{};
+  of.adapter = with_frozen_experts(of.adapter);
+  cases.push_back({"FrozenExperts", of});
   return cases;
 }
 

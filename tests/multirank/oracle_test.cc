@@ -3,6 +3,8 @@
 //
 // Everywhere a GQA model with dropout, balance loss and z-loss on, packed rows, token counts that
 // divide by nothing and, with more dp ranks than rows, ranks without any.
+#include <set>
+
 #include "multirank/oracle_cases.h"
 
 namespace molora {
@@ -64,6 +66,56 @@ INSTANTIATE_TEST_SUITE_P(Special, OracleCases, ::testing::ValuesIn(testing::spec
                          [](const auto& special) { return special.param.name; });
 
 TEST(OracleModes, AnotherForEachGroup) { Oracle(OracleCase{}).expect(testing::mixed_modes()); }
+
+// What frozen experts and the others are after three steps, weight decay included.
+void expect_only_frozen_ones_kept(const testing::WholeTensors& before,
+                                  const testing::WholeTensors& after) {
+  const AdapterConfig adapter = testing::with_frozen_experts(AdapterConfig());
+  const std::set<int64_t> frozen(adapter.frozen_experts().begin(), adapter.frozen_experts().end());
+  for (const auto& [name, value] : before.tensors()) {
+    const at::Tensor& now = after.tensors().at(name);
+    const bool is_of_experts = name.find(".lora_") != std::string::npos && value.size(0) == 8;
+    for (int64_t row = 0; row < value.size(0); ++row) {
+      EXPECT_EQ(now[row].equal(value[row]), is_of_experts && frozen.contains(row))
+          << name << " " << row;
+    }
+  }
+}
+
+TEST(OracleFrozenExperts, KeepTheirBitsWhileTheOthersMove) {
+  OracleCase of;
+  of.adapter = testing::with_frozen_experts(of.adapter);
+  testing::TempFolder folder;
+  testing::write_tiny_model(folder.path(), of.model);
+  for (RunShape shape : few_layouts()) {
+    SCOPED_TRACE(testing::text_of(shape));
+    shape.weight_decay = 0.01;
+    const auto run = [&](int64_t steps) {
+      return testing::train_on_threads(folder.path(), of.adapter, shape, steps, of.rows);
+    };
+    expect_only_frozen_ones_kept(run(0)->parameters, run(3)->parameters);
+  }
+}
+
+// The norm that gradients are clipped to is that of what is trained.
+TEST(OracleFrozenExperts, DoNotCountInTheNorm) {
+  OracleCase of;
+  const Oracle all{of};
+  of.adapter = testing::with_frozen_experts(of.adapter);
+  const auto free = all.run(RunShape{});
+  const auto frozen = Oracle(of).run(RunShape{});
+  double squares = 0.0;
+  for (const auto& [name, value] : free->first_gradients.tensors()) {
+    at::Tensor counted = value.clone();
+    if (name.find(".lora_") != std::string::npos && value.size(0) == 8) {
+      for (const uint32_t expert : of.adapter.frozen_experts()) counted[expert].zero_();
+    }
+    EXPECT_TRUE(frozen->first_gradients.tensors().at(name).equal(counted)) << name;
+    squares += counted.square().sum().item<double>();
+  }
+  EXPECT_NEAR(frozen->steps[0].grad_norm, std::sqrt(squares), 1e-12);
+  EXPECT_LT(frozen->steps[0].grad_norm, free->steps[0].grad_norm);
+}
 
 // The optimizer's state whole on every rank or shared out: the same bits.
 TEST(OracleModes, ShardedOptimizerHasTheSameBits) {

@@ -78,6 +78,36 @@ TEST(CrossChecks, AcceptRouterDefaultsWithoutExperts) {
             "");
 }
 
+TEST(CrossChecks, RefuseFrozenExpertsThatAreNotThere) {
+  EXPECT_EQ(config_faults("adapter:\n  num_experts: 4\n  frozen_experts:\n    - 3\n    - 4\n"),
+            "run.yaml:5: adapter.frozen_experts[1]: expected an index below adapter.num_experts "
+            "(4), got 4");
+  EXPECT_EQ(config_faults("adapter: {num_experts: 4, frozen_experts: [0, 3]}"), "");
+}
+
+TEST(CrossChecks, RefuseFrozenExpertsThatStandTwice) {
+  EXPECT_EQ(config_faults("adapter: {frozen_experts: [1, 5, 1]}"),
+            "run.yaml:1: adapter.frozen_experts[2]: stands twice: expert 1; remove one");
+}
+
+TEST(CrossChecks, RefuseFrozenExpertsWithoutExperts) {
+  EXPECT_EQ(config_faults(kAllLora, {"adapter.frozen_experts=[0, 99]"}),
+            "--set 'adapter.frozen_experts=[0, 99]': adapter.frozen_experts: has no effect: no "
+            "linear in adapter.targets is 'experts'; remove it, or set one");
+}
+
+// Their routers still learn.
+TEST(CrossChecks, AcceptThatAllExpertsAreFrozen) {
+  EXPECT_EQ(config_faults("adapter: {num_experts: 3, frozen_experts: [2, 0, 1]}"), "");
+}
+
+TEST(CrossChecks, LeaveFaultyFrozenExpertsOut) {
+  EXPECT_EQ(config_faults("adapter: {num_experts: 4, frozen_experts: [9, x]}"),
+            "run.yaml:1: adapter.frozen_experts[1]: expected a whole number, got 'x'");
+  EXPECT_EQ(config_faults("adapter: {num_experts: x, frozen_experts: [9]}"),
+            "run.yaml:1: adapter.num_experts: expected a whole number, got 'x'");
+}
+
 TEST(CrossChecks, RefuseExpertPlacementWithoutExperts) {
   EXPECT_EQ(config_faults(kAllLora, {"parallel.expert_parallel=2", "parallel.exchange=gather"}),
             "--set 'parallel.expert_parallel=2': parallel.expert_parallel: has no effect: no "

@@ -81,6 +81,46 @@ TEST(AdapterSet, ParametersAreNamedOnceAndShareStorage) {
   EXPECT_EQ(elements, count_adapter_parameters(tiny(), AdapterConfig()).total());
 }
 
+TEST(AdapterSet, FrozenExpertsAreRowsOfAAndBAlone) {
+  AdapterConfig config;
+  config.add_frozen_experts(6);
+  config.add_frozen_experts(2);
+  const AdapterSet adapters(tiny(), config, 1, at::kFloat);
+  for (const Parameter& parameter : adapters.parameters()) {
+    const bool is_of_experts = parameter.name.find(".mlp.") != std::string::npos &&
+                               parameter.name.find(".lora_") != std::string::npos;
+    EXPECT_EQ(parameter.frozen_rows,
+              is_of_experts ? std::vector<int64_t>({2, 6}) : std::vector<int64_t>())
+        << parameter.name;
+  }
+}
+
+TEST(AdapterSet, ARankFreezesTheRowsOfItsOwnExperts) {
+  AdapterConfig config;
+  for (const uint32_t expert : {1u, 4u, 6u}) config.add_frozen_experts(expert);
+  AdapterPlacement second{mesh_shape(2, 1, 2), 1, all_groups(ExchangeMode::kTokens)};
+  const AdapterSet adapters(tiny(), config, 1, at::kFloat, second);
+  for (const Parameter& parameter : adapters.parameters()) {
+    if (parameter.name != "layers.0.mlp.up_proj.lora_B") continue;
+    EXPECT_EQ(parameter.offset.front(), 4);
+    EXPECT_EQ(parameter.frozen_rows, (std::vector<int64_t>{0, 2}));
+    return;
+  }
+  FAIL() << "no such parameter";
+}
+
+// A pair of rank 16 on linears of 16 and 24 channels, three linears in two layers.
+TEST(AdapterCounts, FrozenExpertsAreNotTrained) {
+  AdapterConfig config;
+  const AdapterCounts all = count_adapter_parameters(tiny(), config);
+  config.add_frozen_experts(6);
+  config.add_frozen_experts(2);
+  const AdapterCounts counts = count_adapter_parameters(tiny(), config);
+  EXPECT_EQ(counts.frozen_experts, 2 * 16 * (16 + 24) * 3 * 2);
+  EXPECT_EQ(counts.experts, all.experts);
+  EXPECT_EQ(counts.trained(), all.total() - counts.frozen_experts);
+}
+
 // Formulas and figures of the published MING-MOE sizes (Qwen1.5, E = 8, r = 16).
 TEST(AdapterCounts, EqualThePublishedModels) {
   struct Published {

@@ -51,5 +51,61 @@ TEST(AdamW, StateThatIsRestoredGoesOnWithTheSameBits) {
   EXPECT_TRUE(b[0].value.equal(a[0].value));
 }
 
+// The rows of a tensor of six that are not frozen.
+Tensor rows_1_2_4(const Tensor& whole) { return whole.index_select(0, at::tensor({1, 2, 4})); }
+
+class AdamWWithFrozenRows : public ::testing::Test {
+ protected:
+  AdamWWithFrozenRows() {
+    config_.set_weight_decay(0.1);
+    whole_ = {{"p", at::randn({6, 5})}};
+    others_ = {{"p", rows_1_2_4(whole_[0].value)}};
+    for (int i = 0; i < 6; ++i) gradients_.push_back(at::randn({6, 5}));
+  }
+  TrainConfig config_;
+  std::vector<Parameter> whole_;
+  std::vector<Parameter> others_;
+  std::vector<Tensor> gradients_;
+};
+
+// As an expert that is frozen when a run goes on: its moments are not zero.
+TEST_F(AdamWWithFrozenRows, TheyKeepValuesAndMomentsToTheBit) {
+  AdamW before(whole_, config_);
+  for (int i = 0; i < 3; ++i) before.update({gradients_[static_cast<size_t>(i)]}, 1e-2);
+  whole_[0].frozen_rows = {0, 3, 5};
+  AdamW after(whole_, config_);
+  after.set_num_updates(3);
+  after.first_moments()[0].copy_(before.first_moments()[0]);
+  after.second_moments()[0].copy_(before.second_moments()[0]);
+  const Tensor value = whole_[0].value.clone();
+  for (int i = 3; i < 6; ++i) after.update({gradients_[static_cast<size_t>(i)]}, 1e-2);
+  const auto frozen = [](const Tensor& of) { return of.index_select(0, at::tensor({0, 3, 5})); };
+  EXPECT_TRUE(frozen(whole_[0].value).equal(frozen(value)));
+  EXPECT_TRUE(frozen(after.first_moments()[0]).equal(frozen(before.first_moments()[0])));
+  EXPECT_TRUE(frozen(after.second_moments()[0]).equal(frozen(before.second_moments()[0])));
+  EXPECT_GT(frozen(after.second_moments()[0]).min().item<float>(), 0.0f);
+}
+
+TEST_F(AdamWWithFrozenRows, TheOtherRowsAreWhatTheyWouldBeAlone) {
+  whole_[0].frozen_rows = {0, 3, 5};
+  AdamW together(whole_, config_);
+  AdamW alone(others_, config_);
+  for (const Tensor& gradient : gradients_) {
+    together.update({gradient}, 1e-2);
+    alone.update({rows_1_2_4(gradient)}, 1e-2);
+  }
+  EXPECT_TRUE(rows_1_2_4(whole_[0].value).equal(others_[0].value));
+  EXPECT_TRUE(rows_1_2_4(together.first_moments()[0]).equal(alone.first_moments()[0]));
+  EXPECT_TRUE(rows_1_2_4(together.second_moments()[0]).equal(alone.second_moments()[0]));
+}
+
+TEST_F(AdamWWithFrozenRows, ATensorMayBeFrozenWhole) {
+  whole_[0].frozen_rows = {0, 1, 2, 3, 4, 5};
+  AdamW adamw(whole_, config_);
+  const Tensor value = whole_[0].value.clone();
+  adamw.update({gradients_[0]}, 1e-2);
+  EXPECT_TRUE(whole_[0].value.equal(value));
+}
+
 }  // namespace
 }  // namespace molora

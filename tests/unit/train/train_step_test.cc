@@ -196,6 +196,24 @@ TEST_F(TrainStepFacts, NonFiniteOnOneRankIsSkippedByAll) {
   }
 }
 
+TEST_F(TrainStepFacts, AGradientOfFrozenExpertsNeedNotBeFinite) {
+  for (const bool is_frozen : {false, true}) {
+    AdapterConfig adapter;
+    if (is_frozen) adapter.add_frozen_experts(3);
+    TrainedModel trained = alone(adapter, at::kFloat, {});
+    testing::randomize(trained.adapters(), 21, 0.1);
+    trained.adapters().find(1, LinearKind::kUp)->lora_B.register_hook([](const Tensor& gradient) {
+      Tensor poisoned = gradient.clone();
+      poisoned[3].fill_(std::nan(""));
+      return poisoned;
+    });
+    const auto rows = deal_rows(testing::random_rows(4, 0, 37), 0, 1, 4);
+    const StepResult result = trained.step().run(0, rows, 1e-3);
+    EXPECT_EQ(result.is_skipped, !is_frozen);
+    EXPECT_EQ(result.nonfinite_parameter, is_frozen ? "" : "layers.1.mlp.up_proj.lora_B");
+  }
+}
+
 TEST_F(TrainStepFacts, StopRequestOfOneRankReachesAll) {
   run_rank_threads(3, [&](Communicator& communicator) {
     TrainedModel trained(folder_.path(), AdapterConfig(), communicator, at::kFloat, {});
