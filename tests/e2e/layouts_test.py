@@ -25,17 +25,6 @@ LAYOUTS = {
 }
 
 
-def read_safetensors(path):
-    """Name -> (dtype, shape, bytes) of a safetensors file."""
-    data = pathlib.Path(path).read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8:8 + length])
-    header.pop("__metadata__", None)
-    body = data[8 + length:]
-    return {name: (entry["dtype"], entry["shape"], body[entry["data_offsets"][0]:entry["data_offsets"][1]])
-            for name, entry in header.items()}
-
-
 def numbers(tensor):
     dtype, _, data = tensor
     code = {"F32": "f", "F64": "d"}[dtype]
@@ -57,8 +46,8 @@ class LayoutsE2E(Job):
                                      f"{name}, step {b['step']}: {key} {a[key]} against {b[key]}")
 
     def adapter(self, name, step=STEPS):
-        folder = self.folder / name / "checkpoints" / f"step-{step:08d}"
-        return read_safetensors(folder / "adapter-00000.safetensors")
+        tensors = self.whole_tensors(name, step)
+        return {tensor: value for tensor, value in tensors.items() if tensor.startswith("adapter/")}
 
     def assert_same_adapter(self, got, expected, name):
         self.assertEqual(list(got), list(expected), name)

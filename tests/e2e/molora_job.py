@@ -1,8 +1,11 @@
 """Running the built program as its users do, for the end-to-end tests: start, watch, kill, compare."""
 import json
+import math
 import os
 import pathlib
+import re
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -12,6 +15,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 MOLORA = os.environ.get("MOLORA_PROGRAM", str(ROOT / "build" / "bin" / "molora"))
 MODEL = "tests/assets/models/medqwen3-1m"
 DATA = "tests/assets/data/multitask"
+# tests/support/fault_shim.c says what it does.
+FAULT_SHIM = os.environ.get("MOLORA_FAULT_SHIM", str(ROOT / "build" / "lib" / "molora_fault_shim.so"))
 
 EXIT_DONE, EXIT_CONFIG, EXIT_STORAGE, EXIT_REQUEUE = 0, 64, 74, 75
 
@@ -23,6 +28,90 @@ data: {{train: [{DATA}/dev.jsonl], max_length: 128, packing: true}}
 train: {{max_steps: 12, global_batch_size: 8, micro_batch_size: 2, learning_rate: 0.005}}
 checkpoint: {{every: 3, keep_last: 2}}
 """
+
+# A run whose start, steps and saves take as little as possible, for tests that start it again and again. It
+# saves after steps 10 and 20 and at the end; between two saves there is time enough for the first to end.
+TINY_STEPS, TINY_SAVES = 22, (10, 20, 22)
+TINY_RUN = f"""
+model: {{path: {MODEL}}}
+adapter:
+  num_experts: 2
+  experts_per_token: 1
+  lora_rank: 2
+  lora_alpha: 4
+  targets: {{q_proj: lora, k_proj: frozen, v_proj: frozen, o_proj: frozen,
+            gate_proj: frozen, up_proj: frozen, down_proj: experts}}
+data: {{train: [{DATA}/dev.jsonl], max_length: 48, packing: true, cache_dir: FOLDER/cache}}
+train: {{max_steps: {TINY_STEPS}, global_batch_size: 2, micro_batch_size: 1, learning_rate: 0.005}}
+checkpoint: {{every: 10, keep_last: 1}}
+"""
+
+
+def read_safetensors(path):
+    """(name -> (dtype, shape, bytes), metadata) of a safetensors file."""
+    data = pathlib.Path(path).read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8:8 + length])
+    metadata = header.pop("__metadata__", {})
+    body = data[8 + length:]
+    return {name: (entry["dtype"], entry["shape"], body[entry["data_offsets"][0]:entry["data_offsets"][1]])
+            for name, entry in header.items()}, metadata
+
+
+def place_of_slice(text):
+    """([4, 8, 96], [0, 8, 0]) of "4,8,96@0,8,0": shape of the whole tensor, and where the slice begins."""
+    return [[int(number) for number in part.split(",") if number] for part in text.split("@")]
+
+
+class WholeTensor:
+    """Slices of one tensor, put together byte by byte."""
+
+    def __init__(self, dtype, shape, item_bytes):
+        self.dtype, self.shape, self.item_bytes = dtype, shape, item_bytes
+        self.bytes = bytearray(math.prod(shape) * item_bytes)
+        self.is_filled = bytearray(math.prod(shape))
+
+    def put(self, shape, offset, data):
+        """Copies a slice, row after row of its last dimension. Slices must not overlap."""
+        row = shape[-1] if shape else 1
+        for index in range(math.prod(shape) // row if row else 0):
+            at, rest = 0, index
+            place = [0] * len(shape)
+            for dim in range(len(shape) - 2, -1, -1):
+                rest, place[dim] = divmod(rest, shape[dim])
+            for dim, size in enumerate(self.shape):
+                at = at * size + offset[dim] + place[dim]
+            assert not any(self.is_filled[at:at + row]), "slices overlap"
+            self.is_filled[at:at + row] = b"\1" * row
+            begin = index * row * self.item_bytes
+            self.bytes[at * self.item_bytes:(at + row) * self.item_bytes] = data[begin:begin + row * self.item_bytes]
+
+    def value(self):
+        assert all(self.is_filled), "slices leave a gap"
+        return self.dtype, self.shape, bytes(self.bytes)
+
+
+def whole_tensors(step_folder):
+    """Name -> (dtype, shape, bytes) of every tensor of a checkpoint, whatever layout wrote it."""
+    whole = {}
+    for path in sorted(pathlib.Path(step_folder).glob("*.safetensors")):
+        tensors, metadata = read_safetensors(path)
+        for name, (dtype, shape, data) in tensors.items():
+            text = metadata.get("slice:" + name)
+            global_shape, offset = place_of_slice(text) if text else (shape, [0] * len(shape))
+            item_bytes = len(data) // max(1, math.prod(shape))
+            tensor = whole.setdefault(name, WholeTensor(dtype, global_shape, item_bytes))
+            assert (tensor.dtype, tensor.shape) == (dtype, global_shape), f"{path}: {name}"
+            tensor.put(shape, offset, data)
+    return {name: tensor.value() for name, tensor in sorted(whole.items())}
+
+
+def environment_with(fault):
+    """The environment of a process in which file calls go wrong; `fault`: key -> value of the shim."""
+    if not fault:
+        return None
+    words = ",".join(f"{key}={value}" for key, value in fault.items())
+    return {**os.environ, "LD_PRELOAD": FAULT_SHIM, "MOLORA_TEST_FAULT": words}
 
 
 def ranks_of(supervisor):
@@ -48,17 +137,17 @@ class Job(unittest.TestCase):
     def command(self, *arguments):
         return [MOLORA, *map(str, arguments)]
 
-    def start(self, *arguments):
+    def start(self, *arguments, fault=None):
         process = subprocess.Popen(self.command(*arguments), cwd=ROOT, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, text=True)
+                                   stderr=subprocess.STDOUT, text=True, env=environment_with(fault))
         self.addCleanup(process.stdout.close)
         self.addCleanup(lambda: process.poll() is None and process.kill())
         return process
 
-    def run_molora(self, *arguments, expect=EXIT_DONE):
+    def run_molora(self, *arguments, expect=EXIT_DONE, fault=None):
         """Runs to the end; returns (standard output, standard error)."""
         done = subprocess.run(self.command(*arguments), cwd=ROOT, capture_output=True, text=True,
-                              timeout=600)
+                              timeout=600, env=environment_with(fault))
         self.assertEqual(done.returncode, expect, f"{arguments}\n{done.stdout}\n{done.stderr}")
         return done.stdout, done.stderr
 
@@ -67,8 +156,8 @@ class Job(unittest.TestCase):
                 for part in ("--set", text)]
         return ["train", self.config, "--ranks", ranks, *sets]
 
-    def train(self, name, ranks=1, *overrides, expect=EXIT_DONE):
-        return self.run_molora(*self.train_arguments(name, ranks, *overrides), expect=expect)
+    def train(self, name, ranks=1, *overrides, expect=EXIT_DONE, fault=None):
+        return self.run_molora(*self.train_arguments(name, ranks, *overrides), expect=expect, fault=fault)
 
     def metrics(self, name):
         """The lines of metrics.jsonl, without what depends on the clock."""
@@ -84,9 +173,20 @@ class Job(unittest.TestCase):
     def steps(self, name):
         return [line for line in self.metrics(name) if line["type"] == "step"]
 
+    def checkpoints(self, name):
+        return self.folder / name / "checkpoints"
+
+    def step_folder(self, name, step):
+        return self.checkpoints(name) / f"step-{step:08}"
+
+    def whole_tensors(self, name, step):
+        tensors = whole_tensors(self.step_folder(name, step))
+        self.assertTrue(tensors, f"{name}, step {step}")
+        return tensors
+
     def checkpoint_bytes(self, name, step):
         """The files of a committed checkpoint that hold numbers."""
-        folder = self.folder / name / "checkpoints" / f"step-{step:08}"
+        folder = self.step_folder(name, step)
         files = sorted(folder.glob("*.safetensors"))
         self.assertTrue(files, folder)
         return {file.name: file.read_bytes() for file in files}
@@ -98,12 +198,61 @@ class Job(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline, f"no step {count} after {timeout} s")
             time.sleep(0.01)
 
-    def kill_ranks(self, process):
-        """kill -9 of every rank, or of the process itself when it is the only one."""
-        for pid in ranks_of(process) or [process.pid]:
+    def kill_ranks(self, process, choose=lambda ranks: ranks):
+        """kill -9 of every rank, or of those that are chosen; of the process itself when it is the only one."""
+        for pid in choose(ranks_of(process)) or [process.pid]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
         output, _ = process.communicate(timeout=60)
         return output
+
+
+class TinyJob(Job):
+    """Runs of TINY_RUN on two ranks that end badly, are started again, and must equal one that was left alone."""
+    RANKS = 2
+
+    def setUp(self):
+        super().setUp()
+        self.config.write_text(TINY_RUN.replace("FOLDER", str(self.folder)))
+
+    def train_to_the_end(self, name, *overrides, expect=EXIT_DONE, fault=None):
+        """Returns what the run wrote."""
+        out, log = self.train(name, self.RANKS, *overrides, expect=expect, fault=fault)
+        return out + log
+
+    def train_until_killed(self, name, fault, *overrides):
+        process = self.start(*self.train_arguments(name, self.RANKS, *overrides), fault=fault)
+        output, _ = process.communicate(timeout=300)
+        self.assertNotIn(process.returncode, (EXIT_DONE, EXIT_STORAGE, EXIT_REQUEUE), f"{fault}\n{output}")
+        return output
+
+    def read_calls(self, log):
+        """[(operation, path)] of a log of the shim."""
+        return [tuple(line.split(" ")[1:3]) for line in log.read_text().splitlines()]
+
+    def resumed_step(self, log):
+        """From which step a run said that it went on; 0 when it began afresh."""
+        found = re.search(r"resuming from \S+ \((\d+) steps done\)", log)
+        return int(found.group(1)) if found else 0
+
+    def assert_nothing_left_over(self, name):
+        left = [str(path) for path in self.checkpoints(name).rglob("*") if ".tmp" in path.name]
+        self.assertEqual(left, [])
+
+    def assert_same_run(self, name, reference, steps=TINY_STEPS):
+        self.assertEqual(self.metrics(name), self.metrics(reference), name)
+        self.assertEqual(self.whole_tensors(name, steps), self.whole_tensors(reference, steps), name)
+        self.assert_nothing_left_over(name)
+
+    def kill_at_steps(self, name, steps, dice, *overrides):
+        """Starts the same command again and again; kills one rank, or all, a moment after each of these steps."""
+        for step in steps:
+            process = self.start(*self.train_arguments(name, self.RANKS, *overrides))
+            self.wait_for_steps(process, name, step)
+            time.sleep(dice.uniform(0.0, 0.03))
+            self.assertIsNone(process.poll(), f"ended before step {step} could be interrupted")
+            is_one = dice.random() < 0.5
+            output = self.kill_ranks(process, (lambda ranks: [dice.choice(ranks)]) if is_one else list)
+            self.assertNotEqual(process.returncode, EXIT_DONE, output)
