@@ -86,12 +86,16 @@ enum class Mutation {
   kRoundsAlone,            // a rank does not ask whether others still have work
   kEvaluationLeavesEarly,  // a rank that is done leaves the others alone
   kEvaluationOfThisRank,   // results of this rank's share alone
-  // Replicas and checkpoints (parallel/replica_audit.cc, checkpoint/gather_state.cc).
+  // Replicas and checkpoints (parallel/replica_audit.cc, checkpoint/save_plan.cc).
   kAuditAlone,        // a rank compares its replica with itself
   kAuditFindingKept,  // a rank does not tell what its group has found
   kSlicesOfThisRank,  // every rank is taken to hold the slice that this one holds
-  kSlicesMisplaced,   // slices put together in the reverse order of ranks
-  kEnd,               // one past the last
+  kOwnersDisagree,    // a rank chooses owners by what it writes itself
+  // Checkpoints together (checkpoint/checkpoint_saver.cc, check_checkpoint.cc).
+  kReportsOfThisRank,  // the coordinator takes its own report for that of every rank
+  kOrdersNotTold,      // ranks do not hear the orders
+  kDamageOfThisRank,   // a rank does not hear of damage that others found
+  kEnd,                // one past the last
 };
 
 #ifdef MOLORA_MUTATIONS

@@ -17,7 +17,7 @@ constexpr size_t kDigits = 8;
 
 std::string step_folder_name(int64_t step) { return fmt::format("step-{:08}", step); }
 
-std::string attempt_folder_name(int64_t step, int64_t attempt) {
+std::string attempt_folder_name(int64_t step, const std::string& attempt) {
   return fmt::format("step-{:08}.tmp-{}", step, attempt);
 }
 
@@ -38,15 +38,46 @@ bool is_attempt_folder(const std::string& name) {
   return name.starts_with(kPrefix) && name.find(kAttempt) != std::string::npos;
 }
 
-std::vector<int64_t> committed_steps(const std::filesystem::path& root) {
+std::vector<int64_t> committed_steps(FileSystem& files, const std::filesystem::path& root) {
   std::vector<int64_t> steps;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(root, ignored)) {
-    if (!entry.is_directory()) continue;
-    if (const auto step = step_of_folder(entry.path().filename().string())) steps.push_back(*step);
+  for (const FileSystem::Entry& entry : files.list(root)) {
+    if (!entry.is_folder) continue;
+    if (const auto step = step_of_folder(entry.name)) steps.push_back(*step);
   }
   std::sort(steps.begin(), steps.end());
   return steps;
+}
+
+std::vector<std::string> remove_stale_attempts(FileSystem& files,
+                                               const std::filesystem::path& root) {
+  std::vector<std::string> removed;
+  for (const FileSystem::Entry& entry : files.list(root)) {
+    const bool is_hint_attempt = entry.name == std::string(kLatestName) + ".tmp";
+    if (!is_hint_attempt && !is_attempt_folder(entry.name)) continue;
+    remove_all(files, root / entry.name);
+    removed.push_back(entry.name);
+  }
+  if (!removed.empty()) files.sync_folder(root);
+  return removed;
+}
+
+std::string put_aside(FileSystem& files, const std::filesystem::path& root, int64_t step) {
+  std::string name = step_folder_name(step) + ".damaged";
+  for (int n = 2; files.exists(root / name); ++n) {
+    name = fmt::format("{}.damaged-{}", step_folder_name(step), n);
+  }
+  files.rename(root / step_folder_name(step), root / name);
+  files.sync_folder(root);
+  return name;
+}
+
+void remove_step(FileSystem& files, const std::filesystem::path& root, int64_t step) {
+  const std::filesystem::path leaving = root / attempt_folder_name(step, "removed");
+  // One may be left of an earlier removal that failed.
+  remove_all(files, leaving);
+  files.rename(root / step_folder_name(step), leaving);
+  files.sync_folder(root);
+  remove_all(files, leaving);
 }
 
 }  // namespace molora

@@ -5,16 +5,16 @@
 
 namespace molora {
 
-namespace {}  // namespace
-
 MemoryPlan group_memory(const PlanInput& input, LinearGroup group, ExchangeMode mode) {
   const auto w = product(input.master_bytes);
   MemoryPlan memory;
   for (const HeldParameters& held : held_parameters(input, group, mode)) {
-    const int64_t copies = input.is_optimizer_sharded ? axis_size(input.mesh, held.axis) : 1;
+    const int64_t holders = axis_size(input.mesh, held.axis);
+    const int64_t copies = input.is_optimizer_sharded ? holders : 1;
     memory.adapter += product(held.count) * w;
     memory.gradients += product(held.count) * w;
     memory.moments += 2 * product(balanced_slice(held.count, copies, 0).length) * w;
+    memory.checkpoint_copy += 3 * product(balanced_slice(held.count, holders, 0).length) * w;
   }
   const int64_t layers = input.are_layers_recomputed ? 1 : input.architecture.num_layers;
   memory.gathered_experts =
@@ -47,6 +47,7 @@ MemoryPlan memory_plan(const PlanInput& input, const ExchangeModes& modes) {
     sum.gradients += part.gradients;
     sum.moments += part.moments;
     sum.gathered_experts += part.gathered_experts;
+    sum.checkpoint_copy += part.checkpoint_copy;
   }
   return sum;
 }

@@ -13,7 +13,10 @@ struct MemoryPlan {
   double gradients = 0;         // one per parameter
   double moments = 0;           // AdamW's two per parameter, shared out when sharded (ZeRO-1)
   double gathered_experts = 0;  // `gather`: kept from the forward to the backward pass
-  double total() const { return base + adapter + gradients + moments + gathered_experts; }
+  double checkpoint_copy = 0;   // what a rank writes of a checkpoint, copied before it writes
+  double total() const {
+    return base + adapter + gradients + moments + gathered_experts + checkpoint_copy;
+  }
 };
 
 MemoryPlan memory_plan(const PlanInput& input, const ExchangeModes& modes);

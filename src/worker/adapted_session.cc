@@ -4,7 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/error.h"
-#include "checkpoint/checkpoint_reader.h"
+#include "checkpoint/load_checkpoint.h"
 #include "worker/together.h"
 #include "worker/training_snapshot.h"
 
@@ -48,7 +48,7 @@ AdaptedSession::AdaptedSession(const ResolvedModel& model, Communicator& world)
           model.step_folder.string(), model.base_fingerprint, config_.model().path(), fingerprint));
     }
     TrainingState state = adapter_state(session_.adapters());
-    load_checkpoint(model.step_folder, LoadScope::kAdapter, state);
+    load_checkpoint(local_files(), model.step_folder, LoadScope::kAdapter, state);
   });
   if (world.rank() == 0) spdlog::info("adapter of {}", model.step_folder.string());
 }

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "comm/communicator.h"
+#include "config/resume_changes.h"
 
 namespace molora {
 
@@ -26,6 +27,7 @@ enum class ProgressStyle {
 struct TrainArguments {
   ConfigArguments config;
   std::string resume;  // overrides checkpoint.resume; "" leaves it
+  ChangePolicy change_policy = ChangePolicy::kRefuse;
   bool is_dry_run = false;
   ProgressStyle progress = ProgressStyle::kAuto;
 };

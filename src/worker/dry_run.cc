@@ -83,6 +83,7 @@ std::string memory_text(const Architecture& architecture, const RunConfig& confi
   if (memory.gathered_experts > 0) {
     text += fmt::format("  gathered experts      {:>18}\n", mebibytes(memory.gathered_experts));
   }
+  text += fmt::format("  copy for checkpoints  {:>18}\n", mebibytes(memory.checkpoint_copy));
   return text;
 }
 

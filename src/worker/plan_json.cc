@@ -76,6 +76,7 @@ json plan_json(const PlanReport& report) {
             {"gradients", memory.gradients},
             {"moments", memory.moments},
             {"gathered_experts", memory.gathered_experts},
+            {"checkpoint_copy", memory.checkpoint_copy},
             {"total", memory.total()}}},
           {"rank_flops_step", {{"base", report.base_flops}, {"adapters", report.adapter_flops}}},
           {"seconds_step",

@@ -138,6 +138,7 @@ std::string memory_text(const PlanReport& report) {
   text += line("gradients", memory.gradients);
   text += line("AdamW moments", memory.moments);
   if (memory.gathered_experts > 0) text += line("gathered experts", memory.gathered_experts);
+  text += line("copy for checkpoints", memory.checkpoint_copy);
   text += line("sum", memory.total());
   if (report.memory_limit == 0) return text;
   const double left = report.memory_limit - memory.total();

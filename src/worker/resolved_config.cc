@@ -7,10 +7,10 @@
 
 #include "base/check.h"
 #include "base/error.h"
-#include "checkpoint/checkpoint_reader.h"
+#include "checkpoint/manifest.h"
 #include "checkpoint/step_folder.h"
 #include "config/resolved_yaml.h"
-#include "worker/run_checkpoints.h"
+#include "worker/resume_point.h"
 #include "worker/together.h"
 
 namespace molora {
@@ -65,10 +65,9 @@ ResolvedModel resolve_model(const ModelArguments& arguments, Communicator& world
             ->string()));
   }
   ResolvedModel model;
-  model.step_folder =
-      on_rank_zero(world, [&] { return valid_step_folder(arguments.paths.front()).string(); });
+  model.step_folder = valid_step_folder(arguments.paths.front(), world);
   together(world, [&] {
-    const CheckpointManifest manifest = read_manifest(model.step_folder);
+    const CheckpointManifest manifest = read_manifest(local_files(), model.step_folder);
     model.base_fingerprint = manifest.base_fingerprint();
     model.config = config_of(manifest, model.step_folder, arguments.overrides);
   });

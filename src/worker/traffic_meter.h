@@ -18,6 +18,9 @@ class TrafficMeter {
   // call's own traffic is left out. Collective.
   Traffic of_all_ranks();
 
+  // What was sent up to now does not count.
+  void restart() { seen_ = mesh_.traffic(); }
+
   // The sum of what of_all_ranks() gave.
   const Traffic& total() const { return total_; }
 

@@ -1,4 +1,5 @@
 // The training command: everything of one run put together, in the order in which it is read.
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -16,13 +17,16 @@
 #include "worker/held_out.h"
 #include "worker/model_session.h"
 #include "worker/resolved_config.h"
-#include "worker/run_checkpoints.h"
+#include "worker/resume_point.h"
+#include "worker/resume_run.h"
 #include "worker/run_folder.h"
 #include "worker/run_report.h"
+#include "worker/saved_layout.h"
 #include "worker/stop_request.h"
 #include "worker/together.h"
 #include "worker/traffic_meter.h"
 #include "worker/training_data.h"
+#include "worker/training_snapshot.h"
 
 namespace molora {
 
@@ -36,10 +40,12 @@ bool has_bar(ProgressStyle style) {
 // One run on this rank. Members in the order of their birth; later ones refer to earlier ones.
 class TrainingRun {
  public:
-  TrainingRun(const RunConfig& config, ProgressStyle progress, Communicator& world);
+  TrainingRun(const RunConfig& config, const TrainArguments& arguments, Communicator& world);
   ExitCode run();
 
  private:
+  std::filesystem::path find_start(ChangePolicy policy);
+  void start_saver(const CheckpointIdentity& identity);
   TrainerHooks hooks();
   void audit(int64_t steps_done);
   void at_boundary(const StepBoundary& boundary, const Progress& progress);
@@ -57,20 +63,21 @@ class TrainingRun {
   AdamW optimizer_;
   TrainStep step_;
   RowFeeder feeder_;
-  RunCheckpoints checkpoints_;
   Progress progress_;
   RowFeeder::RunLength length_;
   std::unique_ptr<RunReport> report_;  // rank 0
   TrafficMeter traffic_;
   std::vector<TaskResult> latest_results_;
+  Tensor latest_loads_RE_;                  // choices per router and expert in the latest step
+  std::unique_ptr<CheckpointSaver> saver_;  // last: its thread uses the report
 };
 
-TrainingRun::TrainingRun(const RunConfig& config, ProgressStyle progress, Communicator& world)
+TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& arguments,
+                         Communicator& world)
     : config_(config),
       world_(world),
       folder_(config.output_dir()),
-      resume_from_(
-          checkpoint_to_resume(config.checkpoint().resume(), folder_.checkpoints(), world)),
+      resume_from_(find_start(arguments.change_policy)),
       session_(config_, world),
       data_(config_, session_.chat_template(), folder_.cache(config_.data()), world),
       sync_(session_.mesh(), session_.adapters().parameters(),
@@ -80,16 +87,19 @@ TrainingRun::TrainingRun(const RunConfig& config, ProgressStyle progress, Commun
       step_({session_.model(), session_.adapters(), sync_, optimizer_},
             {config_.train(), config_.adapter().router(), config_.seed()}),
       feeder_(data_.source(), config_.train().global_batch_size()),
-      checkpoints_({session_.adapters(), optimizer_, world_}, config_.checkpoint(),
-                   folder_.checkpoints(),
-                   {config_, session_.weights().fingerprint(), data_.cache().fingerprint()}),
       traffic_(session_.mesh()) {
   if (config_.data().eval_size() > 0) {
     held_out_.emplace(config_.data(),
                       HeldOutOptions{.max_samples_per_task = config_.eval().max_samples_per_task()},
                       session_, world_);
   }
-  if (!resume_from_.empty()) checkpoints_.resume(resume_from_, progress_);
+  const CheckpointIdentity identity{config_, session_.weights().fingerprint(),
+                                    data_.cache().fingerprint(), saved_layout(config_, session_)};
+  if (!resume_from_.empty()) {
+    progress_ = resume_run(resume_from_, identity, arguments.change_policy,
+                           {session_.adapters(), optimizer_, session_.mesh(), world_});
+    traffic_.restart();
+  }
   length_ = run_length(config_.train(), progress_, feeder_);
   together(world_, [&] {
     if (world_.rank() != 0) return;
@@ -101,8 +111,34 @@ TrainingRun::TrainingRun(const RunConfig& config, ProgressStyle progress, Commun
                                                        .steps_done = progress_.step(),
                                                        .log_every = config_.train().log_every(),
                                                        .world_size = world_.size(),
-                                                       .has_bar = has_bar(progress)});
+                                                       .has_bar = has_bar(arguments.progress)});
   });
+  start_saver(identity);
+}
+
+std::filesystem::path TrainingRun::find_start(ChangePolicy policy) {
+  std::filesystem::path found =
+      find_resume_point(config_.checkpoint().resume(), folder_.checkpoints(), world_);
+  if (!found.empty()) check_changes(found, config_, policy, world_);
+  return found;
+}
+
+void TrainingRun::start_saver(const CheckpointIdentity& identity) {
+  CheckpointSaver::Settings settings{config_.checkpoint(), folder_.checkpoints(), identity,
+                                     std::nullopt};
+  if (!resume_from_.empty() && resume_from_.parent_path() == settings.root) {
+    settings.resumed_step = progress_.step();
+  }
+  CheckpointSaver::Hooks hooks;
+  if (report_) hooks.before_commit = [this] { report_->sync(); };
+  hooks.router_loads = [this] { return router_loads(session_.adapters(), latest_loads_RE_); };
+  hooks.now = [] {
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration<double>(now).count();
+  };
+  saver_ = std::make_unique<CheckpointSaver>(
+      world_, local_files(), std::move(settings),
+      training_state(session_.adapters(), optimizer_, Progress()), std::move(hooks));
 }
 
 ExitCode TrainingRun::run() {
@@ -121,7 +157,7 @@ ExitCode TrainingRun::run() {
       spdlog::info(
           "stopped on request after step {}; saved in {}. Start the same command again to "
           "go on",
-          progress_.step(), checkpoints_.last_saved().string());
+          progress_.step(), saver_->last_saved().string());
     }
     return ExitCode::kRequeue;
   }
@@ -134,6 +170,7 @@ TrainerHooks TrainingRun::hooks() {
   hooks.is_stop_requested = is_stop_requested;
   hooks.on_step = [this](const StepResult& result, const Progress& progress, double seconds) {
     const Traffic traffic = traffic_.of_all_ranks();
+    latest_loads_RE_ = result.expert_counts_RE;
     if (report_) report_->step_done(result, progress, {seconds, traffic});
   };
   if (held_out_) hooks.evaluate = [this] { return evaluate(); };
@@ -148,10 +185,12 @@ TrainerHooks TrainingRun::hooks() {
 }
 
 std::vector<TaskResult> TrainingRun::evaluate() {
-  return held_out_->evaluate([this](size_t done, size_t total) {
+  std::vector<TaskResult> results = held_out_->evaluate([this](size_t done, size_t total) {
     if (report_)
       report_->show_phase(fmt::format("evaluating on held-out data: {}/{}", done, total));
   });
+  traffic_.restart();
+  return results;
 }
 
 // A difference stops the run before it is saved: the last checkpoint is from before the fault.
@@ -172,21 +211,26 @@ void TrainingRun::audit(int64_t steps_done) {
 
 void TrainingRun::at_boundary(const StepBoundary& boundary, const Progress& progress) {
   audit(boundary.steps_done);
-  const std::string reason =
-      checkpoints_.save_if_due({.step = boundary.steps_done,
-                                .is_last = boundary.is_last,
-                                .is_stop_requested = boundary.is_stop_requested,
-                                .is_new_best = boundary.is_new_best},
-                               progress, [this] { report_->sync(); });
-  if (!reason.empty() && world_.rank() == 0) {
-    spdlog::info("saved {} ({})", checkpoints_.last_saved().string(), reason);
+  try {
+    saver_->at_boundary({.step = boundary.steps_done,
+                         .is_last = boundary.is_last,
+                         .is_stop_requested = boundary.is_stop_requested,
+                         .is_new_best = boundary.is_new_best},
+                        progress);
+  } catch (const CheckpointError& error) {
+    // Every rank knows of it; one speaks.
+    throw FailedTogether(error.exit_code(), world_.rank() == 0 ? error.what() : "");
   }
+  // A step's bytes are those of the step alone, so that a run that goes on from here counts the
+  // same.
+  traffic_.restart();
 }
 
 void TrainingRun::finish() {
   // A run that was already at its end has evaluated nothing yet.
   if (held_out_ && latest_results_.empty()) latest_results_ = evaluate();
   if (world_.rank() != 0) return;
+  saver_.reset();  // it uses the report
   report_.reset();
   if (held_out_) {
     const std::vector<TaskResult> before(progress_.eval_before().begin(),
@@ -210,7 +254,7 @@ ExitCode run_train(const TrainArguments& arguments, Communicator& world) {
   set_compute_threads(world);
   if (arguments.is_dry_run) return run_dry(config, world);
   install_stop_handlers(world.rank() == 0 ? StopNotice::kSay : StopNotice::kSilent);
-  return TrainingRun(config, arguments.progress, world).run();
+  return TrainingRun(config, arguments, world).run();
 }
 
 }  // namespace molora

@@ -22,7 +22,7 @@ MAY_INCLUDE = {
     "plan": ["model", "parallel", "comm", "config", "base"],
     "train": ["model", "data", "parallel", "comm", "tensor", "config", "base"],
     "coord": ["config", "base"],
-    "checkpoint": ["comm", "tensor", "io", "config", "base"],
+    "checkpoint": ["coord", "comm", "tensor", "io", "config", "base"],
     "export": ["model", "checkpoint", "comm", "tensor", "io", "config", "base"],
     "generate": ["model", "tensor", "base"],
     "eval": ["generate", "train", "model", "data", "tokenizer", "comm", "tensor", "config", "base"],

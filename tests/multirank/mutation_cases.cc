@@ -140,8 +140,11 @@ std::vector<MutationCase> cases_of_other_work(const Layouts& on) {
 
       CASE(kAuditAlone, {"rank 0 is told ''", audited()}),
       CASE(kAuditFindingKept, {"rank 0 is told ''", audited()}),
-      CASE(kSlicesOfThisRank, {"elements of columns over all ranks", gathered()}),
-      CASE(kSlicesMisplaced, {"columns is not the whole tensor", gathered()}),
+      CASE(kSlicesOfThisRank, {"elements of adapter/columns over all ranks", saved()}),
+      CASE(kOwnersDisagree, {"the parts of the ranks do not fit together", saved()}),
+      CASE(kReportsOfThisRank, {"the parts of the ranks do not fit together", saved()}),
+      CASE(kOrdersNotTold, {"rank 1", saved()}),
+      CASE(kDamageOfThisRank, {"does not hear of damage", checked()}),
   };
 }
 

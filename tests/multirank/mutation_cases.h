@@ -10,9 +10,10 @@
 
 #include "base/mutation.h"
 #include "support/audited_replicas.h"
-#include "support/gathered_slices.h"
+#include "support/captured_log.h"
 #include "support/inference_oracle.h"
 #include "support/oracle.h"
+#include "support/saved_by_ranks.h"
 
 namespace molora::testing {
 
@@ -143,13 +144,17 @@ inline Probe audited() {
   return {"replica audit, 8 ranks", [](const RankThreadOptions&) { return audit_fault(); }};
 }
 
-inline Probe gathered() {
-  return {"gathered state, 4 ranks, tp 2, ep 4", [](const RankThreadOptions&) -> std::string {
-            try {
-              return gather_fault(mesh_shape(4, 2, 4));
-            } catch (const std::exception& error) {
-              return error.what();
-            }
+inline Probe saved() {
+  return {"saved state, 4 ranks, tp 2, ep 4", [](const RankThreadOptions&) -> std::string {
+            const CapturedLog log;
+            return saved_by_ranks_fault(mesh_shape(4, 2, 4));
+          }};
+}
+
+// "" when every rank of four hears of damage in any file; else who does not.
+inline Probe checked() {
+  return {"damage in one file, 4 ranks, tp 2, ep 4", [](const RankThreadOptions&) -> std::string {
+            return unheard_damage(mesh_shape(4, 2, 4));
           }};
 }
 

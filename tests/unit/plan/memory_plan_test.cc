@@ -64,11 +64,14 @@ TEST(MemoryPlan, SharesOutTheMomentsAlone) {
   EXPECT_EQ(memory.gradients, memory.adapter);
   EXPECT_EQ(memory.moments, 2 * 2 * (332 / 4 + 192 / 2) * 4);
   EXPECT_EQ(memory.gathered_experts, 0);
-  EXPECT_EQ(memory.total(), memory.base + memory.adapter + memory.gradients + memory.moments);
+  EXPECT_EQ(memory.checkpoint_copy, 3 * 2 * (332 / 4 + 192 / 2) * 4);
+  EXPECT_EQ(memory.total(), memory.base + memory.adapter + memory.gradients + memory.moments +
+                                memory.checkpoint_copy);
   const MemoryPlan whole =
       memory_plan(hand_input(mesh_shape(4, 2, 2), {"parallel.shard_optimizer=false"}),
                   all_groups(ExchangeMode::kReplicate));
   EXPECT_EQ(whole.moments, 2 * memory.adapter);
+  EXPECT_EQ(whole.checkpoint_copy, memory.checkpoint_copy) << "replicas are written once";
 }
 
 TEST(MemoryPlan, KeepsGatheredExpertsUntilTheBackwardPass) {

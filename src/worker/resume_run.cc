@@ -1,0 +1,87 @@
+#include "worker/resume_run.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "base/error.h"
+#include "checkpoint/load_checkpoint.h"
+#include "checkpoint/manifest.h"
+#include "config/resume_changes.h"
+#include "parallel/replica_audit.h"
+#include "worker/together.h"
+#include "worker/training_snapshot.h"
+
+namespace molora {
+
+namespace {
+
+void check_base(const CheckpointManifest& manifest, const CheckpointIdentity& identity,
+                const std::filesystem::path& step_folder) {
+  if (manifest.base_fingerprint() == identity.base_fingerprint) return;
+  throw ConfigError(fmt::format(
+      "{} was made with another base model: its fingerprint is {}, that of model.path is {}. "
+      "Adapters fit only the weights that they were trained on",
+      step_folder.string(), manifest.base_fingerprint(), identity.base_fingerprint));
+}
+
+// The progress says which row of the data comes next; of other data that is another row.
+void check_data(const CheckpointManifest& manifest, const CheckpointIdentity& identity,
+                ChangePolicy policy, bool speaks) {
+  if (manifest.data_fingerprint() == identity.data_fingerprint) return;
+  const Progress& progress = manifest.progress();
+  const std::string what = fmt::format(
+      "the training data (or their tokenization) changed since the checkpoint: their fingerprint "
+      "was {}, it is {}",
+      manifest.data_fingerprint(), identity.data_fingerprint);
+  if (policy == ChangePolicy::kRefuse) {
+    throw ConfigError(what + ". Bring the data back, or go on with the new ones by --allow-change");
+  }
+  if (speaks) {
+    spdlog::warn("{}; the run goes on at the same place, row {} of pass {}, of the new data", what,
+                 progress.next_row(), progress.epoch() + 1);
+  }
+}
+
+}  // namespace
+
+void check_changes(const std::filesystem::path& step_folder, const RunConfig& config,
+                   ChangePolicy policy, Communicator& world) {
+  together(world, [&] {
+    if (world.rank() != 0) return;
+    const CheckpointManifest manifest = read_manifest(local_files(), step_folder);
+    const ResumeChanges changes = check_resume_changes(manifest.config(), config, policy);
+    for (const std::string& line : changes.free) {
+      spdlog::info("changed since the checkpoint: {}", line);
+    }
+    for (const std::string& line : changes.guarded) {
+      spdlog::warn("changed since the checkpoint, as --allow-change allows: {}", line);
+    }
+  });
+}
+
+Progress resume_run(const std::filesystem::path& step_folder, const CheckpointIdentity& identity,
+                    ChangePolicy policy, const ResumeParts& parts) {
+  const bool speaks = parts.world.rank() == 0;
+  TrainingState state = training_state(parts.adapters, parts.optimizer, Progress());
+  together(parts.world, [&] {
+    const CheckpointManifest manifest = read_manifest(local_files(), step_folder);
+    check_base(manifest, identity, step_folder);
+    check_data(manifest, identity, policy, speaks);
+    load_checkpoint(local_files(), step_folder, LoadScope::kAll, state);
+    parts.optimizer.set_num_updates(state.progress.optimizer_updates());
+  });
+  const std::string difference = find_replica_difference(parts.mesh, parts.adapters.parameters());
+  together(parts.world, [&] {
+    if (difference.empty()) return;
+    throw CheckpointError(fmt::format(
+        "{}: after reading it the copies of a trained tensor differ between ranks: {}. The ranks "
+        "do not see the same files",
+        step_folder.string(), difference));
+  });
+  if (speaks) {
+    spdlog::info("resuming from {} ({} steps done)", step_folder.string(), state.progress.step());
+  }
+  return state.progress;
+}
+
+}  // namespace molora

@@ -1,0 +1,16 @@
+// What a checkpoint says of the run's shape: how the ranks shared the model, and what routers did.
+#pragma once
+
+#include <vector>
+
+#include "checkpoint.pb.h"
+#include "worker/model_session.h"
+
+namespace molora {
+
+LayoutRecord saved_layout(const RunConfig& config, const ModelSession& session);
+
+// counts_RE: [routers, experts] int64; undefined before the first step, which gives none.
+std::vector<RouterLoad> router_loads(const AdapterSet& adapters, const Tensor& counts_RE);
+
+}  // namespace molora
