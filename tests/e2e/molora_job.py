@@ -111,7 +111,9 @@ def environment_with(fault):
     if not fault:
         return None
     words = ",".join(f"{key}={value}" for key, value in fault.items())
-    return {**os.environ, "LD_PRELOAD": FAULT_SHIM, "MOLORA_TEST_FAULT": words}
+    # When a rank is killed, mpirun kills the others; here without the second that it gives them to end.
+    return {**os.environ, "LD_PRELOAD": FAULT_SHIM, "MOLORA_TEST_FAULT": words,
+            "OMPI_MCA_odls_base_sigkill_timeout": "0"}
 
 
 def ranks_of(supervisor):

@@ -86,7 +86,8 @@ PHASES = {
     "commit": ({"op": "rename", "path": SAVE, "nth": 2}, FIRST),
     "have committed": ({"op": "rename", "path": SAVE, "nth": 2, "after": 1}, SECOND),
     "name the latest": ({"op": "rename", "path": "/latest"}, SECOND),
-    "remove the old one": ({"op": "unlink", "path": f"step-{FIRST:08}"}, SECOND),
+    "remove the old one": ({"op": "rename", "path": f"step-{FIRST:08}"}, SECOND),
+    "remove the rest of the old one": ({"op": "unlink", "path": f"step-{FIRST:08}", "nth": 3}, SECOND),
 }
 
 
