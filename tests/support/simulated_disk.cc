@@ -25,7 +25,7 @@ class SimulatedDisk::Writer final : public WritableFile {
     const std::lock_guard lock(disk_.mutex_);
     const uint64_t used = disk_.image_.total_bytes();
     const uint64_t room = pass.capacity > used ? pass.capacity - used : 0;
-    const size_t put = static_cast<size_t>(std::min<uint64_t>(pass.largest_write, room));
+    const auto put = static_cast<size_t>(std::min<uint64_t>(pass.largest_write, room));
     if (put == 0 && !bytes.empty() && !pass.is_last) throw_io("write", path_, ENOSPC);
     DiskImage::append(*node_, {reinterpret_cast<const char*>(bytes.data()), put});
     if (pass.is_last) throw Crashed();
@@ -80,7 +80,7 @@ class SimulatedDisk::Reader final : public ReadableFile {
     const std::lock_guard lock(disk_.mutex_);
     const std::string& bytes = node_->bytes;
     const uint64_t there = bytes.size() > offset ? bytes.size() - offset : 0;
-    const size_t got = static_cast<size_t>(std::min<uint64_t>(there, into.size()));
+    const auto got = static_cast<size_t>(std::min<uint64_t>(there, into.size()));
     if (got > 0) std::memcpy(into.data(), bytes.data() + offset, got);
     if (got == into.size()) return;
     throw IoError(fmt::format("{}: has nothing at byte {}, expected {} more: it shrank",
