@@ -3,7 +3,7 @@ import random
 import re
 import unittest
 
-from molora_job import TINY_SAVES, TinyJob
+from molora_job import MEMORY, TINY_SAVES, TinyJob
 
 OLD, NEW, LAST = TINY_SAVES
 SAVE, NEXT_SAVE = f"step-{NEW:08}", f"step-{LAST:08}"
@@ -15,6 +15,8 @@ def is_commit(call):
 
 
 class CrashCase(TinyJob):
+    PARENT_FOLDER = MEMORY
+
     def num_calls_of_save(self, rank):
         """How many calls the rank makes from the first for the save to the last before the next save."""
         log = self.folder / f"calls-of-{rank}.txt"

@@ -3,7 +3,7 @@ import contextlib
 import shutil
 import unittest
 
-from molora_job import EXIT_STORAGE, TINY_SAVES, TinyJob
+from molora_job import EXIT_STORAGE, MEMORY, TINY_SAVES, TinyJob
 
 OTHER, NEWEST = TINY_SAVES[-2:]
 
@@ -24,6 +24,8 @@ def damaged(path, how):
 
 
 class DamageCase(TinyJob):
+    PARENT_FOLDER = MEMORY
+
     def setUp(self):
         super().setUp()
         self.train_to_the_end("run", "checkpoint.keep_last=5")

@@ -1,13 +1,15 @@
 """Storage that fails, is slow or goes away with the coordinator: training goes on, or ends as documented."""
 import unittest
 
-from molora_job import EXIT_STORAGE, TINY_SAVES, TINY_STEPS, TinyJob
+from molora_job import EXIT_STORAGE, MEMORY, TINY_SAVES, TINY_STEPS, TinyJob
 
 FIRST, SECOND, LAST = TINY_SAVES
 KEEP_ALL = "checkpoint.keep_last=5"
 
 
 class StorageE2E(TinyJob):
+    PARENT_FOLDER = MEMORY
+
     def steps_saved(self, name):
         return [int(folder.name[5:]) for folder in sorted(self.checkpoints(name).glob("step-????????"))]
 
@@ -92,6 +94,8 @@ PHASES = {
 
 
 class CoordinatorE2E(TinyJob):
+    PARENT_FOLDER = MEMORY
+
     def test_killed_in_each_phase_of_a_save(self):
         self.train_to_the_end("whole")
         for number, (phase, (fault, found)) in enumerate(PHASES.items()):
