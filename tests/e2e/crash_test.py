@@ -41,6 +41,7 @@ class CrashCase(TinyJob):
                 self.assertEqual(resumed, NEW if any(map(is_commit, done)) else OLD)
             self.assertIn(resumed, (OLD, NEW))
             self.assert_same_run(name, "whole")
+            self.forget(name)
 
 
 class CrashE2E(CrashCase):

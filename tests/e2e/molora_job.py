@@ -4,6 +4,7 @@ import math
 import os
 import pathlib
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -238,6 +239,10 @@ class TinyJob(Job):
     def read_calls(self, log):
         """[(operation, path)] of a log of the shim."""
         return [tuple(line.split(" ")[1:3]) for line in log.read_text().splitlines()]
+
+    def forget(self, name):
+        """Makes room: a folder in memory may be small."""
+        shutil.rmtree(self.folder / name)
 
     def resumed_step(self, log):
         """From which step a run said that it went on; 0 when it began afresh."""

@@ -104,6 +104,7 @@ class CoordinatorE2E(TinyJob):
                 self.train_until_killed(name, {"kind": "kill", "rank": 0, "begin": SAVE, "nth": 1, **fault})
                 self.assertEqual(self.resumed_step(self.train_to_the_end(name)), found)
                 self.assert_same_run(name, "whole")
+                self.forget(name)
 
 
 if __name__ == "__main__":
