@@ -9,7 +9,8 @@ import tempfile
 import time
 import unittest
 
-from molora_job import environment_with, whole_tensors
+from checkpoint_tensors import whole_tensors
+from molora_job import environment_with
 
 # Saves in folder sys.argv[1] as a checkpoint writer does: 8 calls that the shim looks at.
 VICTIM = """
