@@ -4,8 +4,10 @@
 #include <spdlog/spdlog.h>
 
 #include "base/error.h"
+#include "checkpoint/expert_surgery.h"
 #include "checkpoint/load_checkpoint.h"
 #include "checkpoint/manifest.h"
+#include "checkpoint/saved_tensors.h"
 #include "config/resume_changes.h"
 #include "parallel/replica_audit.h"
 #include "worker/together.h"
@@ -42,6 +44,25 @@ void check_data(const CheckpointManifest& manifest, const CheckpointIdentity& id
   }
 }
 
+// With other experts than the checkpoint has, what its tensors become; else the tensors as they
+// are.
+void load(const std::filesystem::path& step_folder, const CheckpointManifest& manifest,
+          const RunConfig& config, bool speaks, TrainingState& state) {
+  if (!needs_surgery(manifest.config(), config)) {
+    load_checkpoint(local_files(), step_folder, LoadScope::kAll, state);
+    return;
+  }
+  const SurgeryPlan plan = plan_surgery(manifest.config(), config);
+  SavedTensors stored(local_files(), step_folder, manifest);
+  const std::vector<std::string> told = load_with_surgery(
+      plan, [&](const std::string& name) { return stored.whole(name); }, state);
+  state.progress = manifest.progress();
+  if (!speaks) return;
+  for (const auto* lines : {&plan.report, &told}) {
+    for (const std::string& line : *lines) spdlog::info("experts of the checkpoint: {}", line);
+  }
+}
+
 }  // namespace
 
 void check_changes(const std::filesystem::path& step_folder, const RunConfig& config,
@@ -56,6 +77,7 @@ void check_changes(const std::filesystem::path& step_folder, const RunConfig& co
     for (const std::string& line : changes.guarded) {
       spdlog::warn("changed since the checkpoint, as --allow-change allows: {}", line);
     }
+    (void)plan_surgery(manifest.config(), config);  // refuses what cannot be done
   });
 }
 
@@ -67,7 +89,7 @@ Progress resume_run(const std::filesystem::path& step_folder, const CheckpointId
     const CheckpointManifest manifest = read_manifest(local_files(), step_folder);
     check_base(manifest, identity, step_folder);
     check_data(manifest, identity, policy, speaks);
-    load_checkpoint(local_files(), step_folder, LoadScope::kAll, state);
+    load(step_folder, manifest, identity.config, speaks, state);
     parts.optimizer.set_num_updates(state.progress.optimizer_updates());
   });
   const std::string difference = find_replica_difference(parts.mesh, parts.adapters.parameters());
