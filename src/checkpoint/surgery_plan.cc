@@ -67,9 +67,12 @@ class Planner {
   }
 
   SurgeryPlan plan() {
-    plan_dropped();
-    plan_origins();
-    check_choice();
+    check_targets();
+    if (refused_.empty()) {
+      plan_dropped();
+      plan_origins();
+      check_choice();
+    }
     if (!refused_.empty()) {
       throw ConfigError(
           fmt::format("the checkpoint's experts cannot be made what the configuration asks for:\n  "
@@ -82,6 +85,21 @@ class Planner {
   }
 
  private:
+  void check_targets() {
+    const google::protobuf::Descriptor& type = *TargetsConfig::descriptor();
+    for (int i = 0; i < type.field_count(); ++i) {
+      const std::string name(type.field(i)->name());
+      const auto before = target_kind(stored_.adapter().targets(), name);
+      const auto after = target_kind(wanted_.adapter().targets(), name);
+      if (before == after) continue;
+      refuse("adapter.targets." + name,
+             fmt::format("the checkpoint has {}, got {}; what is trained on a linear cannot be "
+                         "changed: set it to {}, or start a new run",
+                         TargetsConfig::Kind_Name(before), TargetsConfig::Kind_Name(after),
+                         TargetsConfig::Kind_Name(before)));
+    }
+  }
+
   void plan_dropped() {
     if (is_dropping_done(stored_, wanted_)) return;
     const std::vector<int64_t> list = drop_list(wanted_);

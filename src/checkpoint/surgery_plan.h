@@ -58,8 +58,8 @@ struct SurgeryPlan {
 // drop_experts of a resume that the checkpoint already comes from asks for nothing.
 bool needs_surgery(const RunConfig& stored, const RunConfig& wanted);
 
-// REQUIRES: the same adapter.targets in both. Throws: ConfigError with everything that is refused,
-// what the checkpoint has, and what to write instead.
+// Throws: ConfigError with everything that is refused, what the checkpoint has, and what to write
+// instead.
 SurgeryPlan plan_surgery(const RunConfig& stored, const RunConfig& wanted);
 
 // What is trained on the linear of this path: "layers.0.mlp.gate_proj".

@@ -2,6 +2,7 @@
 // makes of them is tests/multirank/surgery_test.cc.
 #include "checkpoint/expert_surgery.h"
 
+#include <cmath>
 #include <map>
 
 #include <fmt/format.h>

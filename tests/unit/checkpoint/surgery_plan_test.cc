@@ -194,6 +194,14 @@ TEST(SurgeryPlan, RefusesAnotherChoiceWhereThereIsOne) {
   EXPECT_FALSE(needs_surgery(dense, wanted));
 }
 
+TEST(SurgeryPlan, RefusesOtherTargets) {
+  RunConfig wanted = with_experts(6);
+  wanted.mutable_adapter()->mutable_targets()->set_q_proj(TargetsConfig::experts);
+  EXPECT_THROW_WITH(plan_surgery(with_experts(8), wanted), ConfigError,
+                    "\n  adapter.targets.q_proj: the checkpoint has lora, got experts; what is "
+                    "trained on a linear cannot be changed: set it to lora, or start a new run");
+}
+
 TEST(SurgeryPlan, TellsEverythingThatIsRefusedAtOnce) {
   RunConfig wanted = dropping(with_experts(6), {9});
   wanted.mutable_adapter()->set_experts_per_token(3);
