@@ -48,6 +48,10 @@ void add_train(CLI::App& app, TrainArguments& train) {
       ->allow_extra_args(false);
   command.add_option("--resume", train.resume,
                      "auto (go on when there is a checkpoint), none, or the path of a checkpoint");
+  command.add_flag(
+      "--allow-change", [&train](int64_t) { train.change_policy = ChangePolicy::kAllow; },
+      "Go on from a checkpoint although fields that decide the trained numbers, or the data, "
+      "changed since (molora config says which fields may change without this)");
   command.add_flag("--dry-run", train.is_dry_run,
                    "Check everything and print what would run: resolved configuration, parameter "
                    "counts, memory, steps");
@@ -126,6 +130,34 @@ void add_plan(CLI::App& app, PlanArguments& plan) {
   command.add_option("--json", plan.json_path, "Also write the numbers to this file");
 }
 
+constexpr char kCheckpointPath[] =
+    "A run folder, its checkpoints folder, or one checkpoint (step-N folder)";
+
+void add_verify(CLI::App& app, VerifyArguments& verify) {
+  CLI::App& command = *app.add_subcommand(
+      "verify",
+      "Read every byte of checkpoints and name what is damaged: file, tensor and byte range. Ends "
+      "with 0 when all are whole, else with 74");
+  command.add_option("path", verify.path, kCheckpointPath)->required();
+  command.add_option("--json", verify.json_path, "Also write what was found to this file");
+}
+
+void add_inspect(CLI::App& app, InspectArguments& inspect) {
+  CLI::App& command = *app.add_subcommand(
+      "inspect",
+      "What is in a checkpoint: progress, layout, norms, router loads; or what is different in "
+      "two. Needs no model and no data");
+  command
+      .add_option("path", inspect.path,
+                  fmt::format("{}; of a run the newest whole one", kCheckpointPath))
+      ->required();
+  command.add_option("other", inspect.other,
+                     "Compare with this one; differences are relative to it");
+  command.add_flag("--tensors", inspect.lists_tensors, "A line for each tensor");
+  command.add_flag("--config", inspect.shows_config, "Also print the configuration (YAML)");
+  command.add_option("--json", inspect.json_path, "Also write all numbers to this file");
+}
+
 }  // namespace
 
 std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const char* const* argv) {
@@ -144,10 +176,14 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   EvalArguments eval;
   GenerateArguments generate;
   PlanArguments plan;
+  VerifyArguments verify;
+  InspectArguments inspect;
   add_train(app, train);
   add_eval(app, eval);
   add_generate(app, generate);
   add_plan(app, plan);
+  add_verify(app, verify);
+  add_inspect(app, inspect);
   int num_ranks = 1;
   for (const char* name : {"train", "eval", "generate"})
     add_ranks(*app.get_subcommand(name), num_ranks);
@@ -172,6 +208,8 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   if (app.got_subcommand("eval")) line.command = eval;
   if (app.got_subcommand("generate")) line.command = generate;
   if (app.got_subcommand("plan")) line.command = plan;
+  if (app.got_subcommand("verify")) line.command = verify;
+  if (app.got_subcommand("inspect")) line.command = inspect;
   if (app.got_subcommand("config")) line.command = ConfigCommand();
   return line;
 }

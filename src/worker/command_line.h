@@ -12,7 +12,8 @@ namespace molora {
 struct ConfigCommand {};
 
 struct CommandLine {
-  std::variant<TrainArguments, EvalArguments, GenerateArguments, PlanArguments, ConfigCommand>
+  std::variant<TrainArguments, EvalArguments, GenerateArguments, PlanArguments, VerifyArguments,
+               InspectArguments, ConfigCommand>
       command;
   LogVerbosity verbosity = LogVerbosity::kNormal;
   // Above 1 in a process that no MPI launcher started: start so many ranks of this command.

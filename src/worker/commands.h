@@ -85,6 +85,27 @@ struct PlanArguments {
 // model it reads config.json alone. Collective; rank 0 does the work.
 ExitCode run_plan(const PlanArguments& arguments, Communicator& world);
 
+struct VerifyArguments {
+  std::filesystem::path path;  // a run folder, its checkpoints folder, or a step folder
+  std::string json_path;       // where to write what was found; "" nowhere
+};
+
+// Reads every byte of checkpoints and prints what is wrong with them, and which one a run would go
+// on from. Collective; rank 0 does the work. Returns kStorage when one is damaged or there is none.
+ExitCode run_verify(const VerifyArguments& arguments, Communicator& world);
+
+struct InspectArguments {
+  std::filesystem::path path;   // as of verify; of a run the newest whole checkpoint
+  std::filesystem::path other;  // to compare with; "" none
+  bool lists_tensors = false;   // one line for each tensor
+  bool shows_config = false;
+  std::string json_path;  // where to write the numbers; "" nowhere
+};
+
+// Prints what is in a checkpoint, or what is different in two. Needs neither model nor data.
+// Collective; rank 0 does the work.
+ExitCode run_inspect(const InspectArguments& arguments, Communicator& world);
+
 // Prints every field of the configuration with its meaning, default and constraints.
 ExitCode run_config();
 

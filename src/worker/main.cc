@@ -32,6 +32,8 @@ ExitCode run_command(const CommandLine& line, Communicator& world) {
           [&](const EvalArguments& arguments) { return run_eval(arguments, world); },
           [&](const GenerateArguments& arguments) { return run_generate(arguments, world); },
           [&](const PlanArguments& arguments) { return run_plan(arguments, world); },
+          [&](const VerifyArguments& arguments) { return run_verify(arguments, world); },
+          [&](const InspectArguments& arguments) { return run_inspect(arguments, world); },
           [&](const ConfigCommand&) { return world.rank() == 0 ? run_config() : ExitCode::kDone; }},
       line.command);
 }

@@ -91,6 +91,37 @@ TEST(CommandLine, PlanNeedsNoFile) {
   EXPECT_EQ(plan.speeds, PlanSpeeds::kCpu);
 }
 
+TEST(CommandLine, ChangesAreAllowedOnlyWhenAskedFor) {
+  const auto refused = std::get<TrainArguments>(line({"train", "a.yaml"}).command);
+  EXPECT_EQ(refused.change_policy, ChangePolicy::kRefuse);
+  const auto allowed =
+      std::get<TrainArguments>(line({"train", "--allow-change", "a.yaml"}).command);
+  EXPECT_EQ(allowed.change_policy, ChangePolicy::kAllow);
+  EXPECT_THAT(allowed.config.files, ElementsAre("a.yaml"));
+}
+
+TEST(CommandLine, VerifyTakesAPath) {
+  const auto verify =
+      std::get<VerifyArguments>(line({"verify", "runs/x", "--json", "v.json"}).command);
+  EXPECT_EQ(verify.path, "runs/x");
+  EXPECT_EQ(verify.json_path, "v.json");
+}
+
+TEST(CommandLine, InspectTakesOneCheckpointOrTwo) {
+  const auto one = std::get<InspectArguments>(line({"inspect", "runs/x"}).command);
+  EXPECT_EQ(one.path, "runs/x");
+  EXPECT_TRUE(one.other.empty());
+  EXPECT_FALSE(one.lists_tensors);
+  EXPECT_FALSE(one.shows_config);
+  const auto two = std::get<InspectArguments>(
+      line({"inspect", "a", "b", "--tensors", "--config", "--json", "i.json"}).command);
+  EXPECT_EQ(two.path, "a");
+  EXPECT_EQ(two.other, "b");
+  EXPECT_TRUE(two.lists_tensors);
+  EXPECT_TRUE(two.shows_config);
+  EXPECT_EQ(two.json_path, "i.json");
+}
+
 TEST(CommandLine, VerbosityMayStandAnywhere) {
   EXPECT_EQ(line({"--quiet", "config"}).verbosity, LogVerbosity::kQuiet);
   EXPECT_EQ(line({"train", "a.yaml", "--debug"}).verbosity, LogVerbosity::kDebug);
@@ -99,6 +130,10 @@ TEST(CommandLine, VerbosityMayStandAnywhere) {
 TEST(CommandLine, HelpAndVersionAreTexts) {
   EXPECT_THAT(std::get<CommandLineText>(parse({"--help"})).text, HasSubstr("Exit codes: 0 done"));
   EXPECT_THAT(std::get<CommandLineText>(parse({"train", "--help"})).text, HasSubstr("--dry-run"));
+  EXPECT_THAT(std::get<CommandLineText>(parse({"train", "--help"})).text,
+              HasSubstr("--allow-change"));
+  EXPECT_THAT(std::get<CommandLineText>(parse({"verify", "--help"})).text, HasSubstr("byte range"));
+  EXPECT_THAT(std::get<CommandLineText>(parse({"inspect", "--help"})).text, HasSubstr("--tensors"));
   EXPECT_THAT(std::get<CommandLineText>(parse({"--version"})).text, HasSubstr("molora "));
 }
 
@@ -108,6 +143,8 @@ TEST(CommandLine, WhatIsWrongIsNamed) {
   EXPECT_THROW_WITH(parse({"train", "a.yaml", "--rank", "2"}), ConfigError, "--rank");
   EXPECT_THROW_WITH(parse({"train", "a.yaml", "--ranks", "0"}), ConfigError, "--ranks");
   EXPECT_THROW_WITH(parse({"generate", "x", "--top-p", "1.5"}), ConfigError, "--top-p");
+  EXPECT_THROW_WITH(parse({"verify"}), ConfigError, "path is required");
+  EXPECT_THROW_WITH(parse({"inspect", "a", "b", "c"}), ConfigError, "c");
   EXPECT_THROW_WITH(parse({"plan", "a.yaml"}), ConfigError, "--ranks is required");
   EXPECT_THROW_WITH(parse({"plan", "-n", "2", "--tokens", "0"}), ConfigError, "--tokens");
   EXPECT_THROW_WITH(parse({"plan", "-n", "2", "--memory", "0"}), ConfigError, "--memory");
