@@ -129,7 +129,7 @@ class Surgeon {
 
   // Checked against the checkpoint's configuration. `columns` -1: any.
   Tensor read(const std::string& name, Part part, int64_t columns) const {
-    const Tensor tensor = stored_(name);
+    Tensor tensor = stored_(name);
     if (columns < 0 && tensor.dim() > 0) columns = tensor.size(-1);
     const Shape expected = stored_shape(part, columns);
     if (tensor.sizes() != at::IntArrayRef(expected) || tensor.scalar_type() != type_) {

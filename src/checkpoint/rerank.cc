@@ -35,7 +35,7 @@ double rounding_noise(at::ScalarType type) {
 // The norm of the values from `begin` on.
 double norm_from(const std::vector<double>& values, int64_t begin) {
   double squares = 0.0;
-  for (size_t i = static_cast<size_t>(begin); i < values.size(); ++i) {
+  for (auto i = static_cast<size_t>(begin); i < values.size(); ++i) {
     squares += values[i] * values[i];
   }
   return std::sqrt(squares);
@@ -52,7 +52,7 @@ RerankedPair rerank(const Tensor& lora_A, const Tensor& lora_B, double factor, i
   const auto [q_B, r_B] = at::linalg_qr(lora_B.to(at::kDouble).t());
   const auto [u, s, vh] = at::linalg_svd(r_B.matmul(r_A.t()) * factor, /*full_matrices=*/false);
   const Tensor values_tensor = s.contiguous();
-  const double* begin = values_tensor.const_data_ptr<double>();
+  const auto* begin = values_tensor.const_data_ptr<double>();
   const std::vector<double> values(begin, begin + values_tensor.numel());
 
   RerankedPair pair;

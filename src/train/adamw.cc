@@ -59,7 +59,7 @@ void AdamW::update(const std::vector<Tensor>& gradients, double learning_rate) {
   }
 }
 
-void AdamW::update_rows(Rows rows, const Rates& rates) const {
+void AdamW::update_rows(const Rows& rows, const Rates& rates) const {
   if (weight_decay_ != 0.0) rows.value.mul_(1.0 - rates.learning_rate * weight_decay_);
   rows.first.lerp_(rows.gradient, 1.0 - beta1_);
   rows.second.mul_(beta2_).addcmul_(rows.gradient, rows.gradient, 1.0 - beta2_);

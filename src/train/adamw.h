@@ -49,7 +49,7 @@ class AdamW {
     Tensor second;
     Tensor gradient;
   };
-  void update_rows(Rows rows, const Rates& rates) const;
+  void update_rows(const Rows& rows, const Rates& rates) const;
 
   std::vector<Parameter> parameters_;
   double beta1_;
