@@ -39,13 +39,12 @@ TensorStatistics statistics_of(const Tensor& tensor) {
   for (int64_t begin = 0; begin < flat.numel(); begin += kPieceElements) {
     const Tensor piece = piece_of(flat, begin);
     for (const double value : elements<double>(piece)) {
-      if (!std::isfinite(value)) {
-        ++result.nonfinite;
-        continue;
-      }
-      if (value == 0.0) ++result.zeros;
-      squares += value * value;
-      result.max_abs = std::max(result.max_abs, std::abs(value));
+      const bool is_finite = std::isfinite(value);
+      const double magnitude = is_finite ? std::abs(value) : 0.0;
+      squares += magnitude * magnitude;
+      result.max_abs = std::max(result.max_abs, magnitude);
+      result.zeros += value == 0.0 ? 1 : 0;
+      result.nonfinite += is_finite ? 0 : 1;
     }
   }
   result.norm = std::sqrt(squares);

@@ -1,7 +1,9 @@
 // The tables of `molora inspect` about one checkpoint.
 #include <algorithm>
 #include <map>
+#include <set>
 #include <string>
+#include <string_view>
 #include <tuple>
 
 #include <fmt/format.h>
@@ -33,13 +35,17 @@ std::string seen_text(const Progress& progress) {
       grouped_digits(progress.tokens_seen()), grouped_digits(progress.supervised_seen()));
 }
 
+std::string ranks_text(int32_t ranks) {
+  return fmt::format("{} rank{}", ranks, ranks == 1 ? "" : "s");
+}
+
 std::string layout_text(const CheckpointManifest& manifest) {
   if (!manifest.has_layout()) {
-    return fmt::format("written whole by one of {} ranks", manifest.world_size());
+    return fmt::format("written whole by one of {}", ranks_text(manifest.world_size()));
   }
   const LayoutRecord& layout = manifest.layout();
   std::string text =
-      fmt::format("{} ranks: dp {}, tp {}, ep {}", layout.ranks(), layout.data_parallel(),
+      fmt::format("{}: dp {}, tp {}, ep {}", ranks_text(layout.ranks()), layout.data_parallel(),
                   layout.tensor_parallel(), layout.expert_parallel());
   if (!layout.exchange().empty()) text += "; " + layout.exchange();
   return text;
@@ -131,14 +137,29 @@ std::string nonfinite_text(const PartRow& row) {
   return count == 0 ? "" : fmt::format("  NOT FINITE: {}", grouped_digits(count));
 }
 
+// "80 tensors, 125,952 numbers (F32)" of the adapters.
+std::string adapters_text(const InspectReport& report) {
+  int64_t tensors = 0;
+  int64_t numbers = 0;
+  std::set<std::string_view> dtypes;
+  for (const InspectedName& tensor : report.tensors) {
+    if (!tensor.first || !tensor.name.starts_with("adapter/")) continue;
+    ++tensors;
+    numbers += tensor.first->statistics.elements;
+    dtypes.insert(dtype_name(tensor.first->dtype));
+  }
+  return fmt::format("{} tensors, {} numbers ({})", grouped_digits(tensors),
+                     grouped_digits(numbers), fmt::join(dtypes, ", "));
+}
+
 std::string parts_table(const InspectReport& report) {
   const std::map<PartKey, PartRow> rows = part_rows(report);
   std::string text = fmt::format(
-      "\ntrained tensors over all layers; norms are roots of sums of squares\n"
+      "\nadapters: {}, over all layers; norms are roots of sums of squares\n"
       "  {:<17}{:<14}{:<15}{:>6}{:>10}{:>9}{:>7}{:>9}{:>9}\n"
       "  {:<17}{:<14}{:<15}{:>6}{:>10}{:>9}{:>7}{:>9}{:>9}\n",
-      "linear", "tensor", "shape", "layers", "norm", "max |x|", "zeros", "first", "second", "", "",
-      "", "", "", "", "", "moment", "moment");
+      adapters_text(report), "linear", "tensor", "shape", "layers", "norm", "max |x|", "zeros",
+      "first", "second", "", "", "", "", "", "", "", "moment", "moment");
   for (const auto& [key, row] : rows) {
     const auto moment = [&](const TensorStatistics& of) {
       return row.has_moments ? fmt::format("{:.3g}", of.norm) : std::string("-");

@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMostLines = 40;
+constexpr size_t kMostLines = 20;
 
 std::string count_text(int64_t count, std::string_view what) {
   return fmt::format("{} {}{}", grouped_digits(count), what, count == 1 ? "" : "s");

@@ -110,6 +110,7 @@ TEST(InspectReport, TextSaysWhatIsInACheckpoint) {
                               "  data      data\n"
                               "  files     4, "));
   EXPECT_THAT(text, HasSubstr("            adapter-00000.safetensors"));
+  EXPECT_THAT(text, HasSubstr("\nadapters: 5 tensors, 172 numbers (F32), over all layers"));
   EXPECT_THAT(text, HasSubstr("  mlp.up_proj      lora_A        [4, 2, 8]           1"));
   EXPECT_THAT(text, Not(HasSubstr("layers.0.mlp")));  // neither loads nor --tensors
   EXPECT_THAT(text, Not(HasSubstr("configuration")));
@@ -231,7 +232,7 @@ TEST(InspectReport, FormatOneIsReadAsWell) {
   EXPECT_THAT(report.tensors, SizeIs(72));
   const std::string text = inspect_text(report, {});
   EXPECT_THAT(text, HasSubstr("why: not told; format 1"));
-  EXPECT_THAT(text, HasSubstr("written whole by one of "));
+  EXPECT_THAT(text, HasSubstr("written whole by one of 1 rank\n"));
   EXPECT_THAT(text, EndsWith("\nall 72 tensors are equal bit for bit\n"));
   EXPECT_THAT(inspect_text(inspect(kFormat1), {}), HasSubstr("  self_attn.q_proj lora_A        "));
 }

@@ -107,8 +107,8 @@ TEST(VerifyReport, ManyDamagesAreCutInTheTextAndWholeInJson) {
   for (uint64_t i = 0; i < 50; ++i) step.found.damages.push_back({"f", "t", i, i + 1, "is bad"});
   EXPECT_THAT(
       verified_step_text(step),
-      AllOf(HasSubstr("DAMAGED: 50 damages\n"), HasSubstr("t: bytes 39 to 40: is bad\n"),
-            Not(HasSubstr("bytes 40 to 41")), HasSubstr("... and 10 more (--json FILE has all)")));
+      AllOf(HasSubstr("DAMAGED: 50 damages\n"), HasSubstr("t: bytes 19 to 20: is bad\n"),
+            Not(HasSubstr("bytes 20 to 21")), HasSubstr("... and 30 more (--json FILE has all)")));
   const VerifyReport all{{}, {step}};
   const nlohmann::json json = verify_json(all);
   EXPECT_EQ(json["steps"][0]["damages"].size(), 50u);
