@@ -20,15 +20,20 @@ struct Opened {
 };
 
 Opened open_checkpoint(FileSystem& files, const std::filesystem::path& step_folder) {
+  Opened opened;
   try {
-    Opened opened{read_manifest(files, step_folder), {}};
+    opened.manifest = read_manifest(files, step_folder);
+    const int64_t step = opened.manifest.progress().step();
     if (opened.manifest.files_size() == 0) {
       opened.damage = step_folder.string() + ": the manifest names no file";
+    } else if (step_of_folder(step_folder.filename().string()).value_or(step) != step) {
+      opened.damage =
+          fmt::format("{}: the manifest is that of step {}", step_folder.string(), step);
     }
-    return opened;
   } catch (const std::exception& error) {
-    return {{}, error.what()};
+    opened.damage = error.what();
   }
+  return opened;
 }
 
 std::string check_share(Communicator& world, FileSystem& files,

@@ -11,7 +11,6 @@ namespace molora {
 
 namespace {
 
-constexpr char kLatest[] = "latest";
 constexpr uint64_t kMaxLatestBytes = 4096;
 
 bool is_put_aside(const std::string& name) {
@@ -55,8 +54,8 @@ CheckpointListing list_checkpoints(FileSystem& files, const std::filesystem::pat
         "a folder with step-N in it, or a step-N folder",
         path.string()));
   }
-  if (files.exists(listing.root / kLatest)) {
-    listing.latest = first_line(read_file(files, listing.root / kLatest, kMaxLatestBytes));
+  if (files.exists(listing.root / kLatestName)) {
+    listing.latest = first_line(read_file(files, listing.root / kLatestName, kMaxLatestBytes));
   }
   return listing;
 }

@@ -33,6 +33,9 @@ CheckpointSaver::CheckpointSaver(Communicator& world, FileSystem& files, Setting
       hooks_(std::move(hooks)),
       coordination_(world.split("coordination", 0)),
       snapshot_(state, SavePlan(*coordination_, state), world.rank()) {
+  for (const auto* slices : {&state.adapter, &state.optimizer}) {
+    for (const TensorSlice& slice : *slices) tensor_names_.push_back(slice.name);
+  }
   if (!is_coordinator()) return;
   coordinator_ =
       std::make_unique<Coordinator>(settings_.config, world.size(), ::getpid(), hooks_.now());
@@ -159,8 +162,13 @@ void CheckpointSaver::begin_save(const BeginSave& save, const Progress& progress
 
 void CheckpointSaver::start_commit() {
   state_.set_closing(WorkerReport::in_work);
-  start(Work::kCommit, [this, finished = FinishedAttempt{settings_.root, save_.attempt(), manifest_,
-                                                         coordinator_->parts()}] {
+  FinishedAttempt finished;
+  finished.root = settings_.root;
+  finished.attempt = save_.attempt();
+  finished.manifest = manifest_;
+  finished.parts = coordinator_->parts();
+  finished.expected_names = tensor_names_;
+  start(Work::kCommit, [this, finished = std::move(finished)] {
     hooks_.before_commit();
     commit(files_, finished);
     remove_what_is_not_kept(finished.manifest.progress());

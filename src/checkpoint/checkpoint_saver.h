@@ -104,6 +104,7 @@ class CheckpointSaver {
   std::unique_ptr<Communicator> coordination_;
   std::unique_ptr<Coordinator> coordinator_;  // rank 0
   HostSnapshot snapshot_;
+  std::vector<std::string> tensor_names_;
   std::filesystem::path last_saved_;
 
   // Of the save in flight.

@@ -32,11 +32,17 @@ void check_is_visible(FileSystem& files, const std::filesystem::path& path,
 }
 
 // What is committed can be read: every tensor is there, every element once.
-void check_tensors(const std::filesystem::path& folder, const CheckpointManifest& manifest) {
+void check_tensors(const std::filesystem::path& folder, const CheckpointManifest& manifest,
+                   const std::vector<std::string>& expected_names) {
+  constexpr char kWhat[] = "the parts of the ranks do not fit together";
   const TensorIndex index = index_tensors(manifest);
-  if (index.faults.empty()) return;
-  throw CheckpointError(fmt::format("the parts of the ranks do not fit together: {}",
-                                    damage_text(folder, index.faults.front())));
+  if (!index.faults.empty()) {
+    throw CheckpointError(fmt::format("{}: {}", kWhat, damage_text(folder, index.faults.front())));
+  }
+  for (const std::string& name : expected_names) {
+    if (index.tensors.count(name) > 0) continue;
+    throw CheckpointError(fmt::format("{}: no rank wrote tensor {}", kWhat, name));
+  }
 }
 
 // Whether a valid checkpoint of this step is there. A damaged one is put aside.
@@ -70,7 +76,7 @@ void commit(FileSystem& files, const FinishedAttempt& finished) {
     manifest.mutable_tensors()->MergeFrom(part.tensors());
   }
   manifest.set_format_version(kCheckpointFormatVersion);
-  check_tensors(folder, manifest);
+  check_tensors(folder, manifest, finished.expected_names);
   // Syncs the folder, and so the names of the parts as well, which their writers left to this.
   write_file_atomic(files, folder / kManifestName, manifest_bytes(manifest));
   if (is_there_already(files, finished.root, step)) {

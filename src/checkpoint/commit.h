@@ -17,13 +17,15 @@ struct FinishedAttempt {
   std::string attempt;
   // Everything but files and tensors; its progress says the step.
   CheckpointManifest manifest;
-  std::vector<PartRecord> parts;  // by rank
+  std::vector<PartRecord> parts;            // by rank
+  std::vector<std::string> expected_names;  // of the tensors that must be in them
 };
 
 // Writes the manifest and renames the folder, which is the commit: before it the step is not there,
 // after it the step is there for good. A step that is there already stays when it is valid and is
 // put aside when it is damaged.
-// Throws: IoError, CheckpointError; then nothing was committed.
+// Throws: IoError; CheckpointError also when the parts do not hold every element of every expected
+// tensor once. Then nothing was committed.
 void commit(FileSystem& files, const FinishedAttempt& finished);
 
 // Points the hint `latest` at a step.

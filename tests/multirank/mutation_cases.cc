@@ -143,7 +143,7 @@ std::vector<MutationCase> cases_of_other_work(const Layouts& on) {
       CASE(kSlicesOfThisRank, {"elements of adapter/columns over all ranks", saved()}),
       CASE(kOwnersDisagree, {"the parts of the ranks do not fit together", saved()}),
       CASE(kReportsOfThisRank, {"the parts of the ranks do not fit together", saved()}),
-      CASE(kOrdersNotTold, {"rank 1", saved()}),
+      CASE(kOrdersNotTold, {"coordination: rank 0 waited", saved()}),
       CASE(kDamageOfThisRank, {"does not hear of damage", checked()}),
   };
 }

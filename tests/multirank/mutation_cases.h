@@ -145,15 +145,16 @@ inline Probe audited() {
 }
 
 inline Probe saved() {
-  return {"saved state, 4 ranks, tp 2, ep 4", [](const RankThreadOptions&) -> std::string {
+  return {"saved state, 4 ranks, tp 2, ep 4", [](const RankThreadOptions& threads) -> std::string {
             const CapturedLog log;
-            return saved_by_ranks_fault(mesh_shape(4, 2, 4));
+            return saved_by_ranks_fault(mesh_shape(4, 2, 4), threads);
           }};
 }
 
 // "" when every rank of four hears of damage in any file; else who does not.
 inline Probe checked() {
   return {"damage in one file, 4 ranks, tp 2, ep 4", [](const RankThreadOptions&) -> std::string {
+            const CapturedLog log;
             return unheard_damage(mesh_shape(4, 2, 4));
           }};
 }

@@ -11,10 +11,12 @@ namespace molora::testing {
 
 // "" when a step that ranks of this layout save is there for one rank and for as many ranks of the
 // same layout, every element once and in its place; else what is wrong.
-inline std::string saved_by_ranks_fault(const MeshShape& shape) {
+inline std::string saved_by_ranks_fault(const MeshShape& shape,
+                                        const RankThreadOptions& threads = {}) {
   SimulatedDisk disk;
   try {
-    run_saving({.files = disk, .shape = shape}, [](SavingRank& rank, int) { rank.save(7); });
+    run_saving({.files = disk, .shape = shape, .threads = threads},
+               [](SavingRank& rank, int) { rank.save(7); });
     for (const MeshShape& reader : {mesh_shape(1, 1, 1), shape}) {
       const int64_t found = load_newest(disk, reader);
       if (found != 7) return fmt::format("step {} is there, not 7", found);

@@ -27,6 +27,7 @@ struct SavingRun {
   }();
   std::function<double()> now = [] { return 0.0; };
   std::function<void()> before_commit = [] {};
+  RankThreadOptions threads = {};
 };
 
 // One rank of a run between its saves.
@@ -62,10 +63,13 @@ class SavingRank {
 };
 
 inline void run_saving(const SavingRun& run, const std::function<void(SavingRank&, int)>& body) {
-  run_rank_threads(run.shape.world(), [&](Communicator& world) {
-    SavingRank rank(run, world);
-    body(rank, world.rank());
-  });
+  run_rank_threads(
+      run.shape.world(),
+      [&](Communicator& world) {
+        SavingRank rank(run, world);
+        body(rank, world.rank());
+      },
+      run.threads);
 }
 
 // What ranks of any layout find when they start: the newest valid step, loaded. Returns the step

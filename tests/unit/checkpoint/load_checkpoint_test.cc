@@ -122,16 +122,19 @@ TEST(CheckCheckpoint, TheNewestValidStepIsFoundPastDamagedOnes) {
                         for (int64_t step = 1; step <= 4; ++step) rank.save(step);
                       });
   const std::filesystem::path root = testing::kRunRoot;
+  disk.rename(root / "step-00000001", root / "step-00000005");
   disk.remove(root / "step-00000004" / "manifest.pb");
   disk.create(root / "step-00000003" / "adapter-00001.safetensors")->write("short");
   run_rank_threads(2, [&](Communicator& world) {
-    const NewestValid found = find_newest_valid(world, disk, root, {1, 2, 3, 4});
+    const NewestValid found = find_newest_valid(world, disk, root, {2, 3, 4, 5});
     EXPECT_EQ(found.step, 2);
-    ASSERT_EQ(found.passed_over.size(), 2u);
-    EXPECT_EQ(found.passed_over[0].step, 4);
-    EXPECT_THAT(found.passed_over[0].damage, ::testing::HasSubstr("manifest.pb"));
-    EXPECT_EQ(found.passed_over[1].step, 3);
-    EXPECT_THAT(found.passed_over[1].damage, ::testing::HasSubstr("adapter-00001"));
+    ASSERT_EQ(found.passed_over.size(), 3u);
+    EXPECT_EQ(found.passed_over[0].step, 5);
+    EXPECT_THAT(found.passed_over[0].damage, ::testing::HasSubstr("manifest is that of step 1"));
+    EXPECT_EQ(found.passed_over[1].step, 4);
+    EXPECT_THAT(found.passed_over[1].damage, ::testing::HasSubstr("manifest.pb"));
+    EXPECT_EQ(found.passed_over[2].step, 3);
+    EXPECT_THAT(found.passed_over[2].damage, ::testing::HasSubstr("adapter-00001"));
   });
 }
 
