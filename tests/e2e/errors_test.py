@@ -1,8 +1,9 @@
 """What a person is told when something is wrong: once, with the place, and with the documented code."""
+import re
 import shutil
 import unittest
 
-from molora_job import EXIT_CONFIG, EXIT_STORAGE, MODEL, ROOT, Job
+from molora_job import DATA, EXIT_CONFIG, EXIT_STORAGE, MODEL, ROOT, Job
 
 
 class ErrorsE2E(Job):
@@ -51,8 +52,9 @@ class ErrorsE2E(Job):
         content = bytearray(weights.read_bytes())
         content[-2] ^= 1  # the lowest mantissa bits of the last value
         weights.write_bytes(content)
-        log = self.complain(*self.train_arguments("run", 1, f"model.path={model}"))
+        log = self.complain(*self.train_arguments("run", 1, "train.max_steps=2", f"model.path={model}"))
         self.assertIn("another base model", log)
+        self.assertEqual(len(set(re.findall(r"\b[0-9a-f]{32}\b", log))), 2, log)
         log = self.complain("eval", self.folder / "run", "--set", f"model.path={model}", "--data",
                             "tests/assets/data/multitask/dev.jsonl")
         self.assertIn("fingerprint", log)
@@ -69,10 +71,45 @@ class ErrorsE2E(Job):
         log = self.complain(*self.train_arguments("run"), expect=EXIT_STORAGE)
         self.assertIn("none of the 1 checkpoints", log)
 
-    def test_changed_fields_are_listed_on_resume(self):
+    def test_changed_fields_are_refused_on_resume_unless_they_are_allowed_or_harmless(self):
         self.train("run", 1, "train.max_steps=1")
-        _, log = self.train("run", 1, "train.max_steps=2", "train.learning_rate=0.001")
-        self.assertIn("changed since the checkpoint: train.learning_rate: 0.005 -> 0.001", log)
+        changed = ("train.max_steps=2", "train.learning_rate=0.001", "checkpoint.every=7")
+        log = self.complain(*self.train_arguments("run", 1, *changed))
+        self.assertIn("train.max_steps: 1 -> 2\n  train.learning_rate: 0.005 -> 0.001\n", log)
+        self.assertNotIn("checkpoint.every", log)
+        self.assertNotIn("parameters in", log, "the model need not be read for that")
+        _, log = self.run_molora(*self.train_arguments("run", 1, *changed), "--allow-change")
+        self.assertIn("changed since the checkpoint: checkpoint.every: 3 -> 7", log)
+        self.assertIn("changed since the checkpoint, as --allow-change allows: train.learning_rate: 0.005 -> 0.001", log)
+
+    def test_other_data_are_refused_on_resume_unless_they_are_allowed(self):
+        self.train("run", 1, "train.max_steps=1")
+        data = self.folder / "other.jsonl"
+        lines = (ROOT / DATA / "dev.jsonl").read_text().splitlines(keepends=True)
+        data.write_text("".join(lines[1:]))
+        # The steps of the run are set by max_steps, so that the data alone differ.
+        arguments = self.train_arguments("run", 1, "train.max_steps=1", f"data.train=[{data}]")
+        log = self.complain(*arguments)
+        self.assertIn("the training data (or their tokenization) changed since the checkpoint", log)
+        _, log = self.run_molora(*arguments, "--allow-change")
+        self.assertIn("the run goes on at the same place", log)
+
+    def test_a_run_goes_on_with_other_experts(self):
+        self.train("run", 2, "train.max_steps=2")
+        grown = ("train.max_steps=2", "adapter.num_experts=6", "adapter.lora_rank=6")
+        self.assertIn("adapter.num_experts: 4 -> 6", self.complain(*self.train_arguments("run", 1, *grown)))
+        fewer = self.train_arguments("run", 1, "train.max_steps=2", "adapter.num_experts=3")
+        log = self.complain(*fewer, "--allow-change")
+        self.assertIn("drop_experts", log)
+        self.assertNotIn("parameters in", log, "the model need not be read for that")
+        grown = ("train.max_steps=4", *grown[1:])
+        _, log = self.run_molora(*self.train_arguments("run", 2, *grown), "--allow-change")
+        self.assertIn("experts of the checkpoint: ", log)
+        self.assertEqual([line["step"] for line in self.steps("run")], [1, 2, 3, 4])
+        self.assertEqual(self.steps("run")[-1]["expert_load"][0].__len__(), 6)
+        # What was done is not done again.
+        _, log = self.train("run", 2, *grown)
+        self.assertNotIn("experts of the checkpoint: ", log)
 
     def test_steps_that_are_not_finite_are_skipped_counted_and_end_the_run(self):
         log = self.complain(*self.train_arguments("run", 2, "train.learning_rate=1e30",

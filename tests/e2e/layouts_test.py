@@ -32,8 +32,9 @@ def numbers(tensor):
 
 
 class LayoutsE2E(Job):
-    def curve(self, name, ranks, *overrides):
-        self.train(name, ranks, "model.precision=fp64", f"train.max_steps={STEPS}", "checkpoint.every=0", *overrides)
+    def curve(self, name, ranks, *overrides, arguments=()):
+        self.run_molora(*self.train_arguments(name, ranks, "model.precision=fp64", f"train.max_steps={STEPS}",
+                                              "checkpoint.every=0", *overrides), *arguments)
         return self.steps(name)
 
     def assert_same_curve(self, got, expected, name):
@@ -69,8 +70,10 @@ class LayoutsE2E(Job):
     def test_a_run_goes_on_in_another_layout(self):
         ranks, layout = LAYOUTS["tp2_ep4_tokens_sp"]
         self.curve("moved", ranks, *layout, "train.max_steps=3", "train.schedule=constant")
-        self.curve("moved", 1, "train.schedule=constant")
-        self.curve("moved", 2, *LAYOUTS["tp2_rank"][1], "train.max_steps=7", "train.schedule=constant")
+        longer = ["--allow-change"]  # more steps
+        self.curve("moved", 1, "train.schedule=constant", arguments=longer)
+        self.curve("moved", 2, *LAYOUTS["tp2_rank"][1], "train.max_steps=7", "train.schedule=constant",
+                   arguments=longer)
         self.curve("stayed", 1, "train.max_steps=7", "train.schedule=constant")
         self.assert_same_curve(self.steps("moved"), self.steps("stayed"), "moved")
 

@@ -199,10 +199,18 @@ class TinyJob(Job):
         self.assertEqual(self.whole_tensors(name, steps), self.whole_tensors(reference, steps), name)
         self.assert_nothing_left_over(name)
 
+    def wait_for_ranks(self, process):
+        """Returns when all ranks are there: steps of an earlier start may be in the metrics before that."""
+        deadline = time.monotonic() + 60
+        while len(ranks_of(process)) < self.RANKS and process.poll() is None:
+            self.assertLess(time.monotonic(), deadline, "the ranks do not start")
+            time.sleep(0.01)
+
     def kill_at_steps(self, name, steps, dice, *overrides):
         """Starts the same command again and again; kills one rank, or all, a moment after each of these steps."""
         for step in steps:
             process = self.start(*self.train_arguments(name, self.RANKS, *overrides))
+            self.wait_for_ranks(process)
             self.wait_for_steps(process, name, step)
             time.sleep(dice.uniform(0.0, 0.03))
             self.assertIsNone(process.poll(), f"ended before step {step} could be interrupted")
