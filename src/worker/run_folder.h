@@ -5,6 +5,7 @@
 //   results.txt                 the table of the last evaluation
 //   checkpoints/step-00000100/  committed checkpoints (checkpoint/step_folder.h)
 //   cache/                      tokenized data
+//   lock                        held by rank 0 of the run that writes here
 #pragma once
 
 #include <filesystem>
@@ -22,6 +23,7 @@ class RunFolder {
   std::filesystem::path config() const { return root_ / "config.yaml"; }
   std::filesystem::path metrics() const { return root_ / "metrics.jsonl"; }
   std::filesystem::path results() const { return root_ / "results.txt"; }
+  std::filesystem::path lock() const { return root_ / "lock"; }
   std::filesystem::path checkpoints() const { return root_ / "checkpoints"; }
   std::filesystem::path cache(const DataConfig& config) const {
     return config.cache_dir().empty() ? root_ / "cache" : std::filesystem::path(config.cache_dir());

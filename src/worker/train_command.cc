@@ -9,6 +9,7 @@
 
 #include "config/resolved_yaml.h"
 #include "io/file.h"
+#include "io/file_lock.h"
 #include "parallel/replica_audit.h"
 #include "train/trainer.h"
 #include "worker/commands.h"
@@ -44,6 +45,7 @@ class TrainingRun {
   ExitCode run();
 
  private:
+  std::unique_ptr<FileLock> lock_folder();
   std::filesystem::path find_start(ChangePolicy policy);
   void start_saver(const CheckpointIdentity& identity);
   TrainerHooks hooks();
@@ -55,6 +57,7 @@ class TrainingRun {
   RunConfig config_;
   Communicator& world_;
   RunFolder folder_;
+  std::unique_ptr<FileLock> lock_;  // rank 0
   std::filesystem::path resume_from_;
   ModelSession session_;
   TrainingData data_;
@@ -77,6 +80,7 @@ TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& argument
     : config_(config),
       world_(world),
       folder_(config.output_dir()),
+      lock_(lock_folder()),
       resume_from_(find_start(arguments.change_policy)),
       session_(config_, world),
       data_(config_, session_.chat_template(), folder_.cache(config_.data()), world),
@@ -103,7 +107,6 @@ TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& argument
   length_ = run_length(config_.train(), progress_, feeder_);
   together(world_, [&] {
     if (world_.rank() != 0) return;
-    make_folders(folder_.root());
     write_file_atomic(folder_.config(), resolved_yaml(config_));
     report_ =
         std::make_unique<RunReport>(folder_, session_.adapters(),
@@ -114,6 +117,21 @@ TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& argument
                                                        .has_bar = has_bar(arguments.progress)});
   });
   start_saver(identity);
+}
+
+// Two runs in one folder would take each other's unfinished checkpoints for those of dead
+// processes.
+std::unique_ptr<FileLock> TrainingRun::lock_folder() {
+  std::unique_ptr<FileLock> lock;
+  together(world_, [&] {
+    if (world_.rank() != 0) return;
+    make_folders(folder_.root());
+    lock = std::make_unique<FileLock>(folder_.lock());
+    if (lock->is_locked()) return;
+    spdlog::warn("{}: this file system knows no locks; see to it that no other run writes here",
+                 folder_.lock().string());
+  });
+  return lock;
 }
 
 std::filesystem::path TrainingRun::find_start(ChangePolicy policy) {

@@ -94,6 +94,15 @@ class ErrorsE2E(Job):
         _, log = self.run_molora(*arguments, "--allow-change")
         self.assertIn("the run goes on at the same place", log)
 
+    def test_two_runs_do_not_write_into_one_folder(self):
+        first = self.start(*self.train_arguments("run", 1, "train.max_steps=100000", "checkpoint.every=0"))
+        self.wait_for_steps(first, "run", 1)
+        log = self.complain(*self.train_arguments("run", 2), expect=EXIT_STORAGE)
+        self.assertIn(f"held by process {first.pid} on ", log)
+        self.assertIsNone(first.poll())
+        self.kill_ranks(first)
+        self.train("run", 2, "train.max_steps=2")
+
     def test_a_run_goes_on_with_other_experts(self):
         self.train("run", 2, "train.max_steps=2")
         grown = ("train.max_steps=2", "adapter.num_experts=6", "adapter.lora_rank=6")
