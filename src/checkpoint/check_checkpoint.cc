@@ -57,7 +57,7 @@ std::string find_damage(Communicator& world, FileSystem& files,
   if (!opened.damage.empty()) return opened.damage;
   const std::string bytes = broadcast_text(world, opened.manifest.SerializeAsString(), 0);
   MOLORA_CHECK(opened.manifest.ParseFromString(bytes), "a manifest of {} bytes", bytes.size());
-  const std::string mine = check_share(world, files, step_folder, opened.manifest);
+  std::string mine = check_share(world, files, step_folder, opened.manifest);
   if (MOLORA_MUTANT(kDamageOfThisRank)) return mine;
   for (const std::string& damage : all_gather_text(world, mine)) {
     if (!damage.empty()) return damage;

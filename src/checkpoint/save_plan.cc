@@ -65,6 +65,7 @@ std::vector<HeldSlice> distinct_slices(const Places& places, size_t ranks, size_
     holders[{Shape(at, at + length), Shape(at + length, at + 2 * length)}].push_back(rank);
   }
   std::vector<HeldSlice> slices;
+  slices.reserve(holders.size());
   for (auto& [place, held_by] : holders) {
     slices.push_back({shape_elements(place.second), std::move(held_by)});
   }

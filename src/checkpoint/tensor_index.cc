@@ -78,7 +78,7 @@ class Indexer {
                          record_text(record));
     }
     SavedSlice slice{record.file(), shape_of(record.offset()), shape_of(record.shape())};
-    const std::string fault = find_place(record, dtype_bytes(*dtype), slice);
+    std::string fault = find_place(record, dtype_bytes(*dtype), slice);
     if (!fault.empty()) return fault;
     const auto [found, is_new] = index_.tensors.try_emplace(
         record.name(), SavedTensor{record.name(), *dtype, shape_of(record.global_shape()), {}});

@@ -125,7 +125,7 @@ std::string check_files(FileSystem& files, const std::filesystem::path& step_fol
     if (!damages.empty()) return damage_text(step_folder, damages.front());
   }
   const std::vector<FileExpectation> expectations = file_expectations(manifest, index);
-  for (size_t i = static_cast<size_t>(share); i < expectations.size();
+  for (auto i = static_cast<size_t>(share); i < expectations.size();
        i += static_cast<size_t>(num_shares)) {
     const std::vector<Damage> damages = check_file(files, step_folder, expectations[i]);
     if (!damages.empty()) return damage_text(step_folder, damages.front());
