@@ -23,6 +23,8 @@ namespace {
 
 // How long ranks that wait for a save leave each other alone.
 constexpr std::chrono::milliseconds kBetweenReports{10};
+// A wait that is longer than so many seconds is told, and told again after as many more.
+constexpr double kSilence = 30.0;
 
 }  // namespace
 
@@ -49,10 +51,18 @@ CheckpointSaver::~CheckpointSaver() { is_given_up_ = true; }
 
 void CheckpointSaver::at_boundary(const StepEvents& events, const Progress& progress) {
   if (is_quiet(events)) return;
+  const double begun = hooks_.now();
+  double silent_since = begun;
   for (;;) {
     const Orders orders = exchange(events);
     obey(orders, progress);
     if (!orders.wait()) return;
+    const double now = hooks_.now();
+    if (is_coordinator() && now - silent_since > kSilence) {
+      silent_since = now;
+      spdlog::warn("step {} waits for the checkpoint of step {}, for {} so far", events.step,
+                   save_.step(), seconds_text(now - begun));
+    }
     thread_.wait_for(kBetweenReports);
   }
 }

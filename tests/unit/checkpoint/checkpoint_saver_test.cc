@@ -194,16 +194,30 @@ TEST(CheckpointSaver, ASlowWriterIsGivenUpAfterTheTimeOut) {
               .now = [&] { return now.load(); }},
              [&](SavingRank& rank, int number) {
                rank.at_step({.step = 10});
+               // In the middle of its work: before that it would see at once that it is given up.
+               if (number == 1) disk.gate().wait_until_held();
                if (number == 0) now = 61.0;
                rank.at_step({.step = 11});
-               if (number == 1) {
-                 disk.gate().wait_until_held();
-                 disk.gate().release();
-               }
+               if (number == 1) disk.gate().release();
                rank.save(12);
              });
   EXPECT_THAT(log.text(), HasSubstr("not written after 61 s"));
   EXPECT_THAT(names(disk), ElementsAre("latest", "step-00000012"));
+}
+
+TEST(CheckpointSaver, ALongWaitIsTold) {
+  SimulatedDisk disk;
+  const CapturedLog log;
+  std::atomic<int> seconds = 0;
+  disk.gate().hold("adapter-00001", DiskOperation::kSync);
+  const auto now = [&] {
+    if (++seconds == 80) disk.gate().release();
+    return static_cast<double>(seconds);
+  };
+  run_saving({.files = disk, .shape = mesh_shape(2, 2, 1), .now = now},
+             [](SavingRank& rank, int) { rank.save(12); });
+  EXPECT_THAT(log.text(), HasSubstr("step 12 waits for the checkpoint of step 12, for 3"));
+  EXPECT_EQ(load_newest(disk, mesh_shape(1, 1, 1)), 12);
 }
 
 TEST(CheckpointSaver, WhatMustNotBeBehindTheCheckpointComesBeforeTheCommit) {
