@@ -161,8 +161,8 @@ std::string parts_table(const InspectReport& report) {
       adapters_text(report), "linear", "tensor", "shape", "layers", "norm", "max |x|", "zeros",
       "first", "second", "", "", "", "", "", "", "", "moment", "moment");
   for (const auto& [key, row] : rows) {
-    const auto moment = [&](const TensorStatistics& of) {
-      return row.has_moments ? fmt::format("{:.3g}", of.norm) : std::string("-");
+    const auto moment = [has_moments = row.has_moments](const TensorStatistics& of) {
+      return has_moments ? fmt::format("{:.3g}", of.norm) : std::string("-");
     };
     text += fmt::format("  {:<17}{:<14}{:<15}{:>6}{:>10.4g}{:>9.2g}{:>7}{:>9}{:>9}{}\n", key.linear,
                         key.part, shape_text(row.first_seen.shape), row.count, row.adapter.norm,
