@@ -68,10 +68,10 @@ void put_aside(Communicator& world, const std::filesystem::path& root, const New
 // checkpoints of two runs under the same names.
 std::filesystem::path at_path(const std::string& resume, const std::filesystem::path& root,
                               Communicator& world) {
-  const std::filesystem::path folder = valid_step_folder(resume, world);
+  std::filesystem::path folder = valid_step_folder(resume, world);
   const std::vector<int64_t> steps = steps_of(world, root);
   if (steps.empty()) return folder;
-  const std::filesystem::path newest = root / step_folder_name(steps.back());
+  std::filesystem::path newest = root / step_folder_name(steps.back());
   const std::string is_newest = on_rank_zero(world, [&]() -> std::string {
     std::error_code ignored;
     return std::filesystem::equivalent(folder, newest, ignored) ? "yes" : "";
