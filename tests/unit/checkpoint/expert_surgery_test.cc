@@ -12,11 +12,14 @@
 #include "base/error.h"
 #include "base/philox.h"
 #include "support/expect_throw.h"
+#include "support/surgery_configs.h"
 #include "tensor/philox_tensor.h"
 
 namespace molora {
 namespace {
 
+using testing::allowing;
+using testing::dropping;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using Tensors = std::map<std::string, Tensor>;
@@ -31,17 +34,6 @@ RunConfig config_of(uint32_t num_experts, uint32_t lora_rank) {
   config.mutable_adapter()->set_num_experts(num_experts);
   config.mutable_adapter()->set_lora_rank(lora_rank);
   config.mutable_adapter()->set_lora_alpha(2.0 * lora_rank);  // the scale stays 2
-  return config;
-}
-
-RunConfig dropping(RunConfig config, const std::vector<uint32_t>& experts) {
-  auto& list = *config.mutable_checkpoint()->mutable_surgery()->mutable_drop_experts();
-  list.Assign(experts.begin(), experts.end());
-  return config;
-}
-
-RunConfig allowing(RunConfig config) {
-  config.mutable_checkpoint()->mutable_surgery()->set_may_change_forward(true);
   return config;
 }
 

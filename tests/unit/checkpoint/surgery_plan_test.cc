@@ -5,10 +5,13 @@
 
 #include "base/error.h"
 #include "support/expect_throw.h"
+#include "support/surgery_configs.h"
 
 namespace molora {
 namespace {
 
+using testing::allowing;
+using testing::dropping;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
@@ -18,17 +21,6 @@ constexpr int64_t kAdded = SurgeryPlan::kAdded;
 RunConfig with_experts(uint32_t num_experts) {
   RunConfig config;
   config.mutable_adapter()->set_num_experts(num_experts);
-  return config;
-}
-
-RunConfig dropping(RunConfig config, const std::vector<uint32_t>& experts) {
-  auto& list = *config.mutable_checkpoint()->mutable_surgery()->mutable_drop_experts();
-  list.Assign(experts.begin(), experts.end());
-  return config;
-}
-
-RunConfig allowing(RunConfig config) {
-  config.mutable_checkpoint()->mutable_surgery()->set_may_change_forward(true);
   return config;
 }
 
