@@ -23,13 +23,6 @@ Opened open_checkpoint(FileSystem& files, const std::filesystem::path& step_fold
   Opened opened;
   try {
     opened.manifest = read_manifest(files, step_folder);
-    const int64_t step = opened.manifest.progress().step();
-    if (opened.manifest.files_size() == 0) {
-      opened.damage = step_folder.string() + ": the manifest names no file";
-    } else if (step_of_folder(step_folder.filename().string()).value_or(step) != step) {
-      opened.damage =
-          fmt::format("{}: the manifest is that of step {}", step_folder.string(), step);
-    }
   } catch (const std::exception& error) {
     opened.damage = error.what();
   }

@@ -13,14 +13,9 @@ namespace {
 
 constexpr uint64_t kMaxLatestBytes = 4096;
 
-bool is_put_aside(const std::string& name) {
-  const size_t dot = name.find(".damaged");
-  return dot != std::string::npos && step_of_folder(name.substr(0, dot)).has_value();
-}
-
 bool is_step_folder(FileSystem& files, const std::filesystem::path& path) {
   const std::string name = path.filename().string();
-  return step_of_folder(name) || is_attempt_folder(name) || is_put_aside(name) ||
+  return step_of_folder(name) || is_attempt_folder(name) || is_damaged_folder(name) ||
          files.exists(path / kManifestName);
 }
 
@@ -43,7 +38,7 @@ CheckpointListing list_checkpoints(FileSystem& files, const std::filesystem::pat
     if (!entry.is_folder) continue;
     if (step_of_folder(entry.name)) listing.steps.push_back(listing.root / entry.name);
     if (is_attempt_folder(entry.name)) listing.attempts.push_back(entry.name);
-    if (is_put_aside(entry.name)) listing.put_aside.push_back(entry.name);
+    if (is_damaged_folder(entry.name)) listing.put_aside.push_back(entry.name);
   }
   std::sort(listing.steps.begin(), listing.steps.end(), [](const auto& a, const auto& b) {
     return *step_of_folder(a.filename().string()) > *step_of_folder(b.filename().string());

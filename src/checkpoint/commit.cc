@@ -49,15 +49,10 @@ void check_tensors(const std::filesystem::path& folder, const CheckpointManifest
 bool is_there_already(FileSystem& files, const std::filesystem::path& root, int64_t step) {
   const std::filesystem::path folder = root / step_folder_name(step);
   if (!files.exists(folder)) return false;
-  std::string damage;
-  try {
-    damage = check_files(files, folder, read_manifest(files, folder), 0, 1);
-  } catch (const Error& error) {
-    damage = error.what();
-  }
-  if (damage.empty()) return true;
-  spdlog::warn("the checkpoint of step {} that was there is damaged: {}; kept as {}", step, damage,
-               put_aside(files, root, step));
+  const std::vector<Damage> damages = find_damages(files, folder);
+  if (damages.empty()) return true;
+  spdlog::warn("the checkpoint of step {} that was there is damaged: {}; kept as {}", step,
+               damage_text(folder, damages.front()), put_aside(files, root, step));
   return false;
 }
 

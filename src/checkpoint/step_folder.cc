@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::string_view kPrefix = "step-";
 constexpr std::string_view kAttempt = ".tmp-";
+constexpr std::string_view kDamaged = ".damaged";
 constexpr size_t kDigits = 8;
 
 }  // namespace
@@ -38,6 +39,11 @@ bool is_attempt_folder(const std::string& name) {
   return name.starts_with(kPrefix) && name.find(kAttempt) != std::string::npos;
 }
 
+bool is_damaged_folder(const std::string& name) {
+  const size_t dot = name.find(kDamaged);
+  return dot != std::string::npos && step_of_folder(name.substr(0, dot)).has_value();
+}
+
 std::vector<int64_t> committed_steps(FileSystem& files, const std::filesystem::path& root) {
   std::vector<int64_t> steps;
   for (const FileSystem::Entry& entry : files.list(root)) {
@@ -62,10 +68,9 @@ std::vector<std::string> remove_stale_attempts(FileSystem& files,
 }
 
 std::string put_aside(FileSystem& files, const std::filesystem::path& root, int64_t step) {
-  std::string name = step_folder_name(step) + ".damaged";
-  for (int n = 2; files.exists(root / name); ++n) {
-    name = fmt::format("{}.damaged-{}", step_folder_name(step), n);
-  }
+  const std::string first = fmt::format("{}{}", step_folder_name(step), kDamaged);
+  std::string name = first;
+  for (int n = 2; files.exists(root / name); ++n) name = fmt::format("{}-{}", first, n);
   files.rename(root / step_folder_name(step), root / name);
   files.sync_folder(root);
   return name;

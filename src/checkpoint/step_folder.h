@@ -30,6 +30,7 @@ std::string part_file_name(const std::string& kind, int rank);
 // The step of a committed folder's name; nothing for other names, attempts included.
 std::optional<int64_t> step_of_folder(const std::string& name);
 bool is_attempt_folder(const std::string& name);
+bool is_damaged_folder(const std::string& name);  // as put_aside() names it
 
 // Steps that have a committed folder, ascending. A missing root has none.
 std::vector<int64_t> committed_steps(FileSystem& files, const std::filesystem::path& root);

@@ -48,7 +48,8 @@ std::optional<CheckpointManifest> open_manifest(FileSystem& files,
 }
 
 // What is wrong with the manifest itself, as far as files can be checked by it all the same.
-std::vector<Damage> manifest_damages(const CheckpointManifest& manifest, const TensorIndex& index) {
+std::vector<Damage> manifest_damages(const std::filesystem::path& step_folder,
+                                     const CheckpointManifest& manifest, const TensorIndex& index) {
   std::vector<Damage> damages;
   const auto report = [&](const std::string& what) {
     damages.push_back({kManifestName, {}, 0, 0, what});
@@ -62,6 +63,11 @@ std::vector<Damage> manifest_damages(const CheckpointManifest& manifest, const T
     if (!names.insert(file.name()).second) report(fmt::format("names {} twice", file.name()));
   }
   damages.insert(damages.end(), index.faults.begin(), index.faults.end());
+  const int64_t step = manifest.progress().step();
+  const int64_t step_of_name = step_of_folder(step_folder.filename().string()).value_or(step);
+  if (step_of_name != step) {
+    report(fmt::format("is that of step {}, in the folder of step {}", step, step_of_name));
+  }
   return damages;
 }
 
@@ -88,17 +94,8 @@ Verification verify_checkpoint(FileSystem& files, const std::filesystem::path& s
   const auto manifest = open_manifest(files, step_folder, result.damages);
   if (!manifest) return result;
   const TensorIndex index = index_tensors(*manifest);
-  append(result.damages, manifest_damages(*manifest, index));
+  append(result.damages, manifest_damages(step_folder, *manifest, index));
   result.step = manifest->progress().step();
-  const auto step_of_name = step_of_folder(step_folder.filename().string());
-  if (step_of_name && *step_of_name != result.step) {
-    result.damages.push_back(
-        {kManifestName,
-         {},
-         0,
-         0,
-         fmt::format("is that of step {}, in the folder of step {}", result.step, *step_of_name)});
-  }
   for (const FileExpectation& expected : file_expectations(*manifest, index)) {
     append(result.damages, check_file(files, step_folder, expected));
     result.bytes += expected.bytes;
@@ -121,7 +118,7 @@ std::string check_files(FileSystem& files, const std::filesystem::path& step_fol
                         const CheckpointManifest& manifest, int share, int num_shares) {
   const TensorIndex index = index_tensors(manifest);
   if (share == 0) {
-    const std::vector<Damage> damages = manifest_damages(manifest, index);
+    const std::vector<Damage> damages = manifest_damages(step_folder, manifest, index);
     if (!damages.empty()) return damage_text(step_folder, damages.front());
   }
   const std::vector<FileExpectation> expectations = file_expectations(manifest, index);

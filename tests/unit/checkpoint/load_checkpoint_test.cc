@@ -130,7 +130,8 @@ TEST(CheckCheckpoint, TheNewestValidStepIsFoundPastDamagedOnes) {
     EXPECT_EQ(found.step, 2);
     ASSERT_EQ(found.passed_over.size(), 3u);
     EXPECT_EQ(found.passed_over[0].step, 5);
-    EXPECT_THAT(found.passed_over[0].damage, ::testing::HasSubstr("manifest is that of step 1"));
+    EXPECT_THAT(found.passed_over[0].damage,
+                ::testing::HasSubstr("manifest.pb: is that of step 1, in the folder of step 5"));
     EXPECT_EQ(found.passed_over[1].step, 4);
     EXPECT_THAT(found.passed_over[1].damage, ::testing::HasSubstr("manifest.pb"));
     EXPECT_EQ(found.passed_over[2].step, 3);
