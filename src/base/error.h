@@ -17,6 +17,7 @@ enum class ExitCode : int {
   kDone = 0,
   kConfig = 64,    // configuration or input is wrong: never worth a retry
   kInternal = 70,  // a fault of this program
+  kMemory = 71,    // out of memory, of the machine or of a control group
   kStorage = 74,   // reading or writing failed: disk full, file damaged, permission
   kRequeue = 75,   // stopped on request after a save: start again to go on
   kPeer = 76,      // another rank was lost or hangs: retry
@@ -44,6 +45,12 @@ class ConfigError : public Error {
 class DataError : public Error {
  public:
   explicit DataError(const std::string& message) : Error(ExitCode::kConfig, message) {}
+};
+
+// The training itself has gone wrong: steps that are not finite.
+class NumericsError : public Error {
+ public:
+  explicit NumericsError(const std::string& message) : Error(ExitCode::kConfig, message) {}
 };
 
 // The operating system refused: open, read, write, sync, rename, map.

@@ -15,19 +15,20 @@ MAY_INCLUDE = {
     "tokenizer": ["io", "base"],
     "data": ["tokenizer", "config", "io", "base"],
     "report": ["io", "base"],
-    "comm": ["base"],
+    "watch": ["io", "base"],
+    "comm": ["watch", "base"],
     "tensor": ["io", "base"],
-    "parallel": ["comm", "tensor", "io", "base"],
-    "model": ["parallel", "comm", "tensor", "io", "config", "base"],
+    "parallel": ["comm", "watch", "tensor", "io", "base"],
+    "model": ["parallel", "comm", "watch", "tensor", "io", "config", "base"],
     "plan": ["model", "parallel", "comm", "config", "base"],
-    "train": ["model", "data", "parallel", "comm", "tensor", "config", "base"],
+    "train": ["model", "data", "parallel", "comm", "watch", "tensor", "config", "base"],
     "coord": ["config", "base"],
-    "checkpoint": ["coord", "comm", "tensor", "io", "config", "base"],
+    "checkpoint": ["coord", "comm", "watch", "tensor", "io", "config", "base"],
     "export": ["model", "checkpoint", "comm", "tensor", "io", "config", "base"],
     "generate": ["model", "tensor", "base"],
-    "eval": ["generate", "train", "model", "data", "tokenizer", "comm", "tensor", "config", "base"],
+    "eval": ["generate", "train", "model", "data", "tokenizer", "comm", "watch", "tensor", "config", "base"],
     "worker": ["*"],
-    "launcher": ["config", "base"],
+    "launcher": ["watch", "config", "io", "base"],
 }
 # header (prefix) -> files (regular expressions) that may include it
 CONFINED = {
@@ -42,7 +43,8 @@ CONFINED = {
 # calls -> files that may make them
 CONFINED_CALLS = {
     r"\bgetenv\(": [r"launcher/.*", r"src/comm/mpi_env\.cc", r"src/worker/main\.cc"],
-    r"\b(exit|_exit|abort|quick_exit)\(": [r"launcher/local_job\.cc", r"src/worker/(main|stop_request)\.cc"],
+    r"\b(exit|_exit|abort|quick_exit)\(": [r"launcher/(local_job|child_process|rank_agent)\.cc", r"src/watch/fault_injection\.cc",
+                                                   r"src/worker/(main|stop_request)\.cc"],
     r"std::cout|\bprintf\(|\bputs\(": [r"launcher/main\.cc", r"src/worker/.*"],
     r"\bMPI_[A-Z]": [r"src/comm/.*"],
 }
