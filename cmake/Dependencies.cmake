@@ -15,7 +15,7 @@
 #   xxHash          >= 0.8            BSD-2-Clause     (XXH3, base fingerprint)
 #   ISA-L           >= 2.30         BSD-3-Clause     (CRC-32C)
 #   GoogleTest      >= 1.11           BSD-3-Clause     (tests only)
-if(NOT MOLORA_FUZZERS)  # what is fuzzed reads files, and no reader of files needs LibTorch
+if(MOLORA_WORKER AND NOT MOLORA_FUZZERS)  # what is fuzzed reads files, and no reader of files needs LibTorch
   include(LibTorch)
 endif()
 
@@ -35,11 +35,13 @@ if(NOT TARGET yaml-cpp::yaml-cpp)  # the name since 0.8; before, it was yaml-cpp
   add_library(yaml-cpp::yaml-cpp INTERFACE IMPORTED)
   target_link_libraries(yaml-cpp::yaml-cpp INTERFACE yaml-cpp)
 endif()
-find_package(CLI11 REQUIRED)
-find_package(MPI REQUIRED COMPONENTS CXX)
-pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
-pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
-pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
+if(MOLORA_WORKER)
+  find_package(CLI11 REQUIRED)
+  find_package(MPI REQUIRED COMPONENTS CXX)
+  pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+  pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+  pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
+endif()
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(ISAL REQUIRED IMPORTED_TARGET libisal)
 if(MOLORA_TESTS)

@@ -48,10 +48,12 @@ endif()
 
 # molora_add_library(<folder> [TORCH] [LINK <target>...]): the static library molora_<folder> of
 # every source file in src/<folder>, or in <folder> at the top. TORCH adds LibTorch and the shared
-# precompiled header; a fuzz build has no LibTorch and leaves such folders out.
+# precompiled header; a fuzz build has no LibTorch and leaves such folders out. Without MOLORA_WORKER
+# only the launcher and what it stands on is there.
+set(MOLORA_LAUNCHER_FOLDERS base io config watch coord launcher)
 function(molora_add_library folder)
   cmake_parse_arguments(ARG "TORCH" "" "LINK" ${ARGN})
-  if(ARG_TORCH AND MOLORA_FUZZERS)
+  if((ARG_TORCH AND MOLORA_FUZZERS) OR NOT (MOLORA_WORKER OR folder IN_LIST MOLORA_LAUNCHER_FOLDERS))
     return()
   endif()
   set(parent ${CMAKE_SOURCE_DIR}/src)
