@@ -10,6 +10,8 @@
 #include <spdlog/spdlog.h>
 
 #include "base/check.h"
+#include "watch/black_box.h"
+#include "watch/fault_injection.h"
 
 namespace molora {
 
@@ -50,28 +52,47 @@ class SingleCommunicator final : public Communicator {
 }  // namespace
 
 Communicator::Communicator(std::string name, int rank, int size)
-    : name_(std::move(name)), rank_(rank), size_(size) {
+    : name_(std::move(name)), rank_(rank), size_(size), world_ranks_(static_cast<size_t>(size)) {
   MOLORA_CHECK(size > 0 && rank >= 0 && rank < size, "rank {} of {}", rank, size);
+  std::iota(world_ranks_.begin(), world_ranks_.end(), 0);
 }
 
-void Communicator::enter(CollectiveKind kind, size_t bytes_sent) {
+bool Communicator::enter(CollectiveKind kind, size_t bytes_sent) {
   MOLORA_CHECK(!is_exchanging_, "{} on {} before the exchange #{} was waited for",
                collective_name(kind), name_, record_.sequence());
+  if (size_ > 1 && take_skip()) return false;
   record_.enter(kind, bytes_sent);
+  if (BlackBox* box = thread_black_box(); box != nullptr && size_ > 1) {
+    note_in(*box, kind, bytes_sent);
+  }
+  return true;
+}
+
+void Communicator::note_in(BlackBox& box, CollectiveKind kind, size_t bytes_sent) {
+  if (noted_in_ != &box) {
+    noted_as_ = box.add_communicator(name_, world_ranks_);
+    noted_in_ = &box;
+  }
+  box.enter_collective(noted_as_, record_.sequence(), collective_name(kind), bytes_sent);
+}
+
+void Communicator::leave() {
+  record_.leave();
+  if (BlackBox* box = thread_black_box(); box != nullptr && size_ > 1) box->leave_collective();
 }
 
 void Communicator::barrier() {
-  enter(CollectiveKind::kBarrier, 0);
+  if (!enter(CollectiveKind::kBarrier, 0)) return;
   if (size_ > 1) do_barrier();
-  record_.leave();
+  leave();
 }
 
 void Communicator::broadcast(std::span<std::byte> buffer, int root) {
   MOLORA_CHECK(root >= 0 && root < size_, "root {} of {}", root, size_);
-  enter(CollectiveKind::kBroadcast,
-        rank_ == root ? buffer.size() * static_cast<size_t>(size_ - 1) : 0);
+  const size_t sent = rank_ == root ? buffer.size() * static_cast<size_t>(size_ - 1) : 0;
+  if (!enter(CollectiveKind::kBroadcast, sent)) return;
   if (size_ > 1) do_broadcast(buffer, root);
-  record_.leave();
+  leave();
 }
 
 void Communicator::all_gather(std::span<const std::byte> send, std::span<std::byte> recv) {
@@ -84,13 +105,13 @@ void Communicator::all_gather(std::span<const std::byte> send, std::span<std::by
   MOLORA_CHECK_EQ(recv_bytes.size(), size_);
   MOLORA_CHECK_EQ(total(recv_bytes), recv.size());
   MOLORA_CHECK_EQ(recv_bytes[static_cast<size_t>(rank_)], send.size());
-  enter(CollectiveKind::kAllGather, send.size() * static_cast<size_t>(size_ - 1));
+  if (!enter(CollectiveKind::kAllGather, send.size() * static_cast<size_t>(size_ - 1))) return;
   if (size_ > 1) {
     do_all_gather(send, recv, recv_bytes);
   } else {
     copy_bytes(send, recv);
   }
-  record_.leave();
+  leave();
 }
 
 void Communicator::all_to_all(std::span<const std::byte> send, std::span<const size_t> send_bytes,
@@ -107,8 +128,10 @@ std::unique_ptr<PendingExchange> Communicator::start_all_to_all(
   MOLORA_CHECK_EQ(total(recv_bytes), recv.size());
   const auto self = static_cast<size_t>(rank_);
   MOLORA_CHECK_EQ(send_bytes[self], recv_bytes[self], "bytes that rank {} keeps", rank_);
-  enter(CollectiveKind::kAllToAll, send.size() - send_bytes[self]);
-  if (size_ > 1) {
+  is_left_out_ = !enter(CollectiveKind::kAllToAll, send.size() - send_bytes[self]);
+  if (is_left_out_) {
+    // nothing
+  } else if (size_ > 1) {
     do_start_all_to_all(send, send_bytes, recv, recv_bytes);
   } else {
     copy_bytes(send, recv);
@@ -120,8 +143,9 @@ std::unique_ptr<PendingExchange> Communicator::start_all_to_all(
 void Communicator::wait_for_exchange() {
   MOLORA_CHECK(is_exchanging_, "no exchange on {} to wait for", name_);
   is_exchanging_ = false;
+  if (is_left_out_) return;
   if (size_ > 1) do_wait();
-  record_.leave();
+  leave();
 }
 
 std::unique_ptr<Communicator> Communicator::split(const std::string& name, int group) {
@@ -131,8 +155,12 @@ std::unique_ptr<Communicator> Communicator::split(const std::string& name, int g
   for (int member = 0; member < size_; ++member) {
     if (groups[static_cast<size_t>(member)] == group) members.push_back(member);
   }
-  if (members.size() == 1) return make_single_communicator(name);
-  return do_split(name, members);
+  std::unique_ptr<Communicator> part =
+      members.size() == 1 ? make_single_communicator(name) : do_split(name, members);
+  for (size_t i = 0; i < members.size(); ++i) {
+    part->world_ranks_[i] = world_ranks_[static_cast<size_t>(members[i])];
+  }
+  return part;
 }
 
 PendingExchange::~PendingExchange() {

@@ -23,6 +23,7 @@
 
 namespace molora {
 
+class BlackBox;
 class PendingExchange;
 
 class Communicator {
@@ -87,14 +88,21 @@ class Communicator {
   virtual std::unique_ptr<Communicator> do_split(const std::string& name,
                                                  const std::vector<int>& members) = 0;
 
-  void enter(CollectiveKind kind, size_t bytes_sent);
+  // False: an injected fault (watch/fault_injection.h) leaves this collective out.
+  [[nodiscard]] bool enter(CollectiveKind kind, size_t bytes_sent);
+  void leave();
+  void note_in(BlackBox& box, CollectiveKind kind, size_t bytes_sent);
   void wait_for_exchange();
 
   std::string name_;
   int rank_;
   int size_;
+  std::vector<int> world_ranks_;  // of the members
   bool is_exchanging_ = false;
+  bool is_left_out_ = false;  // the exchange that is under way
   FlightRecord record_;
+  const BlackBox* noted_in_ = nullptr;  // knows this communicator as noted_as_
+  uint64_t noted_as_ = 0;
 };
 
 // An all-to-all that was started and not yet waited for. Waits when destroyed (logging a failure),

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -17,6 +18,7 @@ namespace {
 
 constexpr size_t kMaxMessage = size_t{1} << 30;  // MPI counts are int
 constexpr int kTag = 1;
+constexpr int kSent = -1;  // in the place of a number of bytes: nothing is received
 
 std::string mpi_error_text(int code) {
   std::array<char, MPI_MAX_ERROR_STRING> text{};
@@ -129,6 +131,7 @@ class MpiCommunicator final : public Communicator {
       check(MPI_Irecv(in.data(), static_cast<int>(bytes), MPI_BYTE, peer, kTag, handle_->value(),
                       &requests_.emplace_back()),
             "receive");
+      expected_.push_back(static_cast<int>(bytes));
       in = in.subspan(bytes);
     }
     while (!out.empty()) {
@@ -136,19 +139,50 @@ class MpiCommunicator final : public Communicator {
       check(MPI_Isend(out.data(), static_cast<int>(bytes), MPI_BYTE, peer, kTag, handle_->value(),
                       &requests_.emplace_back()),
             "send");
+      expected_.push_back(kSent);
       out = out.subspan(bytes);
     }
   }
 
+  // MPI takes a message shorter than the buffer for a whole one; here it means that the ranks are
+  // not in the same collective.
   void wait(const char* operation) {
+    std::vector<MPI_Status> statuses(requests_.size());
     const int code =
-        MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE);
+        MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), statuses.data());
     requests_.clear();
+    const std::vector<int> expected = std::exchange(expected_, {});
+    if (code == MPI_ERR_IN_STATUS) {
+      for (const MPI_Status& status : statuses) check(status.MPI_ERROR, operation);
+    }
     check(code, operation);
+    for (size_t i = 0; i < statuses.size(); ++i) {
+      int bytes = 0;
+      if (expected[i] == kSent) continue;
+      MPI_Get_count(&statuses[i], MPI_BYTE, &bytes);
+      if (bytes != expected[i])
+        refuse_length(operation, statuses[i].MPI_SOURCE, expected[i], bytes);
+    }
+  }
+
+  [[noreturn]] void refuse_length(const char* operation, int peer, int expected, int got) const {
+    throw CommError(fmt::format(
+        "rank {} of {} ({}): {} #{} expected {} bytes from rank {} and got {}: the two are not in "
+        "the same collective, one of them has left one out. Last collectives here: {}",
+        rank(), size(), name(), operation, record().sequence(), expected, peer, got,
+        record().summary(4)));
   }
 
   void check(int code, const char* operation) const {
-    if (code == MPI_SUCCESS) return;
+    if (code == MPI_SUCCESS || code == MPI_ERR_PENDING) return;
+    int kind = MPI_ERR_UNKNOWN;
+    MPI_Error_class(code, &kind);
+    if (kind == MPI_ERR_TRUNCATE) {
+      throw CommError(fmt::format(
+          "rank {} of {} ({}): {} #{} got more bytes than it expected: the ranks are not in the "
+          "same collective, one of them has left one out. Last collectives here: {}",
+          rank(), size(), name(), operation, record().sequence(), record().summary(4)));
+    }
     throw CommError(fmt::format(
         "rank {} of {} ({}): {} failed: {}. Last collectives: {}. Another rank was probably lost; "
         "look for the first error in the other ranks' output.",
@@ -156,7 +190,9 @@ class MpiCommunicator final : public Communicator {
   }
 
   std::unique_ptr<MpiHandle> handle_;
-  std::vector<MPI_Request> requests_;  // of the collective that is under way
+  // Of the collective that is under way: requests, and the bytes that each is to receive.
+  std::vector<MPI_Request> requests_;
+  std::vector<int> expected_;
 };
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "model/recompute.h"
 #include "parallel/regions.h"
 #include "parallel/tensor_collectives.h"
+#include "watch/place.h"
 
 namespace molora {
 
@@ -33,6 +34,11 @@ Tensor maybe_recompute(const ForwardContext& context, const std::vector<Tensor>&
   bool has_gradient = false;
   for (const Tensor& input : inputs) has_gradient = has_gradient || input.requires_grad();
   return again && has_gradient ? recompute_in_backward(function, inputs) : function(inputs);
+}
+
+// Where the collectives of these parts come from, for reports of a hang.
+WorkPlace forward_place(const char* part, int64_t layer = WorkPlace::kNoLayer) {
+  return {static_cast<int32_t>(layer), Direction::kForward, part};
 }
 
 // Whether ranks that work on different tokens take part in each other's passes.
@@ -79,7 +85,10 @@ CausalLM::CausalLM(const Architecture& architecture, const BaseWeights& weights,
 }
 
 Tensor CausalLM::hidden_states(const ForwardContext& context) const {
-  if (rounds_ && context.mode == ForwardMode::kEval) rounds_->begin_with_work();
+  if (rounds_ && context.mode == ForwardMode::kEval) {
+    const PlaceScope scope(forward_place("round"));
+    rounds_->begin_with_work();
+  }
   return run_layers(context);
 }
 
@@ -87,6 +96,7 @@ void CausalLM::join_others() const {
   if (!rounds_) return;
   const at::NoGradGuard no_grad;
   const TokenBatch nothing = make_token_batch({}, {});
+  const PlaceScope scope(forward_place("round"));
   while (rounds_->others_have_work()) (void)run_layers({.batch = nothing});
 }
 
@@ -117,6 +127,7 @@ Tensor CausalLM::run_layers(const ForwardContext& context) const {
 
 // Every token's row comes from the one rank that has it; the others add exact zeros.
 Tensor CausalLM::embed(const ForwardPass& pass) const {
+  const PlaceScope scope(forward_place("embedding"));
   const Tensor& ids_T = pass.context().batch.ids_T;
   if (pass.tp().size() == 1) return embedding_vD_.index_select(0, ids_T);
   const Tensor is_here_T = (ids_T >= vocabulary_.begin).logical_and(ids_T < vocabulary_.end());
@@ -134,6 +145,7 @@ Tensor CausalLM::embed(const ForwardPass& pass) const {
 
 Tensor CausalLM::head_states(const Tensor& hidden, const Tensor& tokens_N,
                              const ForwardContext& context) const {
+  const PlaceScope scope(forward_place("head"));
   const ForwardPass pass(layout_, context);
   if (!pass.is_sequence_split()) {
     const Tensor states_ND = hidden.index_select(0, tokens_N);
@@ -163,6 +175,7 @@ Tensor CausalLM::own_logits(const Tensor& states_ND) const {
 }
 
 Tensor CausalLM::logits(const Tensor& states_ND) const {
+  const PlaceScope scope(forward_place("logits"));
   const Tensor own_Nv = own_logits(states_ND);
   if (MOLORA_MUTANT(kLogitsOwnOnly)) {
     return at::constant_pad_nd(
@@ -184,7 +197,10 @@ Tensor CausalLM::attention(int64_t index, const Tensor& x_TD, const Pass& pass) 
   const ForwardContext& context = pass.at.context();
   const SplitLinear qkv[] = {linear(index, LinearKind::kQ), linear(index, LinearKind::kK),
                              linear(index, LinearKind::kV)};
-  const std::vector<Tensor> outputs = column_linears(x_TD, qkv, pass.at);
+  const std::vector<Tensor> outputs = [&] {
+    const PlaceScope scope(forward_place("qkv_proj", index));
+    return column_linears(x_TD, qkv, pass.at);
+  }();
   const auto heads = [&](const Tensor& x) { return x.unflatten(1, {-1, architecture_.head_dim}); };
   Tensor q_THA = heads(outputs[0]);
   Tensor k_THA = heads(outputs[1]);
@@ -195,6 +211,7 @@ Tensor CausalLM::attention(int64_t index, const Tensor& x_TD, const Pass& pass) 
   }
   q_THA = apply_rotary(q_THA, pass.rotary);
   k_THA = apply_rotary(k_THA, pass.rotary);
+  const PlaceScope scope(forward_place("o_proj", index));
   return row_linear(attention_core(index, q_THA, k_THA, v_THA, context),
                     linear(index, LinearKind::kO), pass.at);
 }
@@ -214,7 +231,11 @@ Tensor CausalLM::attention_core(int64_t index, const Tensor& q_THA, const Tensor
 
 Tensor CausalLM::mlp(int64_t index, const Tensor& x_TD, const Pass& pass) const {
   const SplitLinear gate_up[] = {linear(index, LinearKind::kGate), linear(index, LinearKind::kUp)};
-  const std::vector<Tensor> outputs = column_linears(x_TD, gate_up, pass.at);
+  const std::vector<Tensor> outputs = [&] {
+    const PlaceScope scope(forward_place("gate_up_proj", index));
+    return column_linears(x_TD, gate_up, pass.at);
+  }();
+  const PlaceScope scope(forward_place("down_proj", index));
   const Tensor mixed_TF =
       maybe_recompute(pass.at.context(), outputs,
                       [](const std::vector<Tensor>& in) { return at::silu(in[0]) * in[1]; });

@@ -2,6 +2,8 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "watch/place.h"
+
 namespace molora {
 
 namespace {
@@ -10,8 +12,11 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 struct MapHolder : torch::CustomClassHolder {
-  explicit MapHolder(LinearMap m) : map(std::move(m)) {}
+  explicit MapHolder(LinearMap m) : map(std::move(m)), place(current_place()) {
+    place.direction = Direction::kBackward;
+  }
   LinearMap map;
+  WorkPlace place;  // in the backward pass
 };
 
 class LinearMapFunction : public torch::autograd::Function<LinearMapFunction> {
@@ -26,6 +31,7 @@ class LinearMapFunction : public torch::autograd::Function<LinearMapFunction> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto holder =
         c10::static_intrusive_pointer_cast<MapHolder>(context->saved_data["map"].toCapsule());
+    const PlaceScope scope(holder->place);
     return {holder->map.transpose(gradients[0]), Tensor()};
   }
 };

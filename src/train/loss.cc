@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/mutation.h"
 #include "parallel/tensor_collectives.h"
+#include "watch/place.h"
 
 namespace molora {
 
@@ -50,6 +51,7 @@ Normalizer normalize(const CausalLM& model, const Tensor& logits_nv, const Tenso
   if (tp.size() == 1 || MOLORA_MUTANT(kVocabularyLocal)) {
     return {own_max_n1 + own_sum_n1.log(), own_max_n1, own_target_n1};
   }
+  const PlaceScope scope({WorkPlace::kNoLayer, Direction::kForward, "loss"});
   const Tensor own_3n = at::cat({own_max_n1, own_sum_n1, own_target_n1}, 1).t();
   const std::vector<int64_t> rows(static_cast<size_t>(tp.size()), 3);
   const Tensor all_P3n = all_gather_rows(tp, own_3n, rows).view({tp.size(), 3, -1});

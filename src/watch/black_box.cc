@@ -49,11 +49,11 @@ std::string get_text(const std::array<char, N>& from) {
 
 // A place without pointers.
 struct StoredPlace {
-  int32_t layer = Place::kNoLayer;
+  int32_t layer = WorkPlace::kNoLayer;
   Direction direction = Direction::kNone;
   std::array<char, 27> part{};
 
-  static StoredPlace of(const Place& place) {
+  static StoredPlace of(const WorkPlace& place) {
     StoredPlace stored;
     stored.layer = place.layer;
     stored.direction = place.direction;
@@ -217,10 +217,11 @@ void BlackBox::tick() {
   shared_->progress.fetch_add(1, std::memory_order_relaxed);
 }
 
-void BlackBox::set_place(const Place& place) { shared_->place.write(StoredPlace::of(place)); }
+void BlackBox::set_place(const WorkPlace& place) { shared_->place.write(StoredPlace::of(place)); }
 
 uint64_t BlackBox::add_communicator(const std::string& name, std::span<const int> world_ranks) {
   const uint64_t index = shared_->num_communicators.load();
+  const uint64_t kind = hash_text(fmt::format("{}/{}", name, fmt::join(world_ranks, ",")));
   StoredCommunicator entry;
   put_text(entry.name, name);
   entry.count = static_cast<uint32_t>(world_ranks.size());
@@ -228,9 +229,14 @@ uint64_t BlackBox::add_communicator(const std::string& name, std::span<const int
   for (size_t i = 0; i < std::min(world_ranks.size(), kMaxMembers); ++i) {
     entry.members[i] = world_ranks[i];
   }
-  // The position tells groups of equal names and members apart; beyond the table they share one.
-  entry.id = hash_text(fmt::format("{}/{}/{}", std::min<uint64_t>(index, kMaxCommunicators), name,
-                                   fmt::join(world_ranks, ",")));
+  // Groups of the same name and members are told apart by the order of their first use.
+  entry.id = kind;
+  const auto known =
+      std::span(shared_->communicators).first(std::min<uint64_t>(index, kMaxCommunicators));
+  const auto is_taken = [&] {
+    return std::any_of(known.begin(), known.end(), [&](const auto& c) { return c.id == entry.id; });
+  };
+  while (is_taken()) entry.id += 1;
   if (index < kMaxCommunicators) shared_->communicators[index] = entry;
   shared_->num_communicators = index + 1;
   return entry.id;

@@ -41,9 +41,10 @@ class BlackBox {
   void set_saved_step(int64_t step);
   // Something was done; the deadline of the phase counts from here.
   void tick();
-  void set_place(const Place& place);
-  // Notes a group that this rank belongs to; returns its id, the same on all members when they have
-  // created their groups in the same order. Beyond kMaxCommunicators it is not named in reports.
+  void set_place(const WorkPlace& place);
+  // Notes a group that this rank belongs to; returns its id, the same on all members when they use
+  // their groups for the first time in the same order. Beyond kMaxCommunicators it is not named in
+  // reports.
   uint64_t add_communicator(const std::string& name, std::span<const int> world_ranks);
   void enter_collective(uint64_t communicator, uint64_t sequence, const char* operation,
                         uint64_t bytes_sent);

@@ -1,5 +1,6 @@
 #include "watch/fault_kind.h"
 
+#include <cstring>
 #include <new>
 
 namespace molora {
@@ -92,7 +93,12 @@ FaultKind fault_of(const std::exception& error) {
   if (dynamic_cast<const NumericsError*>(&error) != nullptr) return FAULT_NUMERICS;
   if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return FAULT_MEMORY;
   const auto* known = dynamic_cast<const Error*>(&error);
-  if (known == nullptr) return FAULT_INTERNAL;
+  if (known == nullptr) {
+    // LibTorch has no type of its own for it on CPUs.
+    const bool is_memory = std::strstr(error.what(), "allocate memory") != nullptr ||
+                           std::strstr(error.what(), "out of memory") != nullptr;
+    return is_memory ? FAULT_MEMORY : FAULT_INTERNAL;
+  }
   switch (known->exit_code()) {
     case ExitCode::kConfig:
       return FAULT_CONFIG;

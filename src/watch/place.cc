@@ -8,27 +8,27 @@ namespace molora {
 
 namespace {
 
-thread_local Place place;
+thread_local WorkPlace place;
 
-void move_to(const Place& next) {
+void move_to(const WorkPlace& next) {
   place = next;
   if (BlackBox* box = thread_black_box()) box->set_place(next);
 }
 
 }  // namespace
 
-std::string place_text(const Place& place) {
+std::string place_text(const WorkPlace& place) {
   std::string text;
-  if (place.layer != Place::kNoLayer) text = fmt::format("layer {}", place.layer);
+  if (place.layer != WorkPlace::kNoLayer) text = fmt::format("layer {}", place.layer);
   if (*place.part != 0) text += (text.empty() ? "" : " ") + std::string(place.part);
   if (place.direction == Direction::kNone) return text;
   const char* direction = place.direction == Direction::kForward ? "forward" : "backward";
   return text.empty() ? std::string(direction) : fmt::format("{}, {}", text, direction);
 }
 
-Place current_place() { return place; }
+WorkPlace current_place() { return place; }
 
-PlaceScope::PlaceScope(const Place& next) : before_(place) { move_to(next); }
+PlaceScope::PlaceScope(const WorkPlace& next) : before_(place) { move_to(next); }
 
 PlaceScope::PlaceScope(const char* part) : before_(place) {
   move_to({before_.layer, before_.direction, part});

@@ -9,7 +9,7 @@ namespace molora {
 
 enum class Direction : uint8_t { kNone, kForward, kBackward };
 
-struct Place {
+struct WorkPlace {
   static constexpr int kNoLayer = -1;
   int32_t layer = kNoLayer;
   Direction direction = Direction::kNone;
@@ -17,15 +17,15 @@ struct Place {
 };
 
 // "layer 3 down_proj, backward"; "" of nothing.
-std::string place_text(const Place& place);
+std::string place_text(const WorkPlace& place);
 
 // Of this thread.
-Place current_place();
+WorkPlace current_place();
 
 // The place of this thread while it lives; the one before comes back.
 class PlaceScope {
  public:
-  explicit PlaceScope(const Place& place);
+  explicit PlaceScope(const WorkPlace& place);
   // A part of where we are: layer and direction stay.
   explicit PlaceScope(const char* part);
   ~PlaceScope();
@@ -35,7 +35,7 @@ class PlaceScope {
   PlaceScope& operator=(PlaceScope&&) = delete;
 
  private:
-  Place before_;
+  WorkPlace before_;
 };
 
 }  // namespace molora
