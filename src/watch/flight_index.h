@@ -2,11 +2,11 @@
 // come, who waits for whom.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <map>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -18,7 +18,10 @@ namespace molora {
 struct CollectiveKey {
   uint64_t communicator = 0;
   uint64_t sequence = 0;
-  auto operator<=>(const CollectiveKey&) const = default;
+  bool operator==(const CollectiveKey&) const = default;
+  bool operator<(const CollectiveKey& other) const {
+    return std::tie(communicator, sequence) < std::tie(other.communicator, other.sequence);
+  }
 };
 
 inline CollectiveKey key_of(const CollectiveEvent& event) {

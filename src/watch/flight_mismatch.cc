@@ -42,12 +42,14 @@ std::vector<Party> parties_of(const std::vector<Entry>& entries) {
 const std::vector<Entry>* first_mismatch(const FlightIndex& index) {
   const std::vector<Entry>* first = nullptr;
   uint64_t first_order = 0;
-  for (const auto& [key, entries] : index.collectives()) {
+  for (const auto& collective : index.collectives()) {
+    const std::vector<Entry>& entries = collective.second;
+    const CollectiveEvent& example = *entries.front().event;
     const bool agree = std::all_of(entries.begin(), entries.end(), [&](const Entry& entry) {
-      return is_same(*entry.event, *entries.front().event);
+      return is_same(*entry.event, example);
     });
     if (agree) continue;
-    uint64_t order = entries.front().event->order();
+    uint64_t order = example.order();
     for (const Entry& entry : entries) order = std::min<uint64_t>(order, entry.event->order());
     if (first == nullptr || order < first_order) {
       first = &entries;
