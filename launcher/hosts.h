@@ -17,14 +17,15 @@ struct Host {
 
 constexpr int kUnknownSlots = 0;
 
-// "a:4,b:4" or "a,b". A name that comes again adds its slots. An IPv6 address with slots stands in
-// brackets: "[fe80::1]:4".
-// Throws: ConfigError that names the faulty part and what was expected.
+// "a:4,b:4" or "a,b". A name that comes again adds its slots; each time that it comes without a
+// number counts for one then, as with Open MPI. No IPv6 addresses: mpirun takes the colons for
+// slots.
+// Throws: ConfigError that names every faulty part and what was expected.
 std::vector<Host> parse_hosts(std::string_view text);
 
 // A hostfile of Open MPI: a line "name slots=4 max-slots=8" for each host, `#` comments. A name
-// that comes again adds its slots; max-slots alone is taken for the slots. Throws: ConfigError with
-// every faulty line, its number and what was expected; IoError.
+// that comes again adds its slots; of slots and max-slots the first counts, if it is there. Throws:
+// ConfigError with every faulty line, its number and what was expected; IoError.
 std::vector<Host> read_hostfile(const std::filesystem::path& path);
 // The same of a text; `origin` names it in messages.
 std::vector<Host> parse_hostfile(std::string_view text, const std::string& origin);

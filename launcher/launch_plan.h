@@ -31,18 +31,20 @@ struct LaunchPlan {
   using Launcher = LaunchOptions::Launcher;
 
   Launcher launcher = Launcher::kNone;  // kMpirun, kSrun, or kNone: started directly
-  std::vector<Host> hosts;              // slots: ranks on it, at least 1; in the order of the ranks
-  std::vector<Host> room;    // every host that may be used, with the ranks that it has room for
-  bool is_local = true;      // all ranks run on this machine
-  bool is_for_gpus = false;  // the hosts have GPUs
-  int cores_per_host = 1;    // that the ranks of one host share
-  int cpus_per_task = 0;     // that Slurm was asked for; 0: not asked for
-  std::string slurm_job;     // "" outside of an allocation
-  std::string why;           // "--ranks", "one for each GPU", ...
-  std::filesystem::path working_folder;  // of every rank
-  std::vector<std::string> launcher_arguments;
+  std::vector<Host> hosts;  // that have ranks; slots: how many; in the order of the ranks
+  std::vector<Host> room;  // all that may be used; slots: ranks that fit, kUnknownSlots: any number
+  std::string local_host;  // the one of `room` that is this machine; "": none is
+  bool is_for_gpus = false;
+  int cores_per_host = 1;                       // that the ranks of one host share
+  int cpus_per_task = 0;                        // that Slurm was asked for; 0: not asked for
+  std::string slurm_job;                        // "" outside of an allocation
+  std::string why;                              // "--ranks", "one for each GPU", ...
+  std::filesystem::path working_folder;         // of every rank
+  std::vector<std::string> launcher_arguments;  // of the user
 
   int num_ranks() const;
+  int most_ranks_per_host() const;
+  bool is_local() const;  // all ranks run on this machine
 };
 
 // Throws: ConfigError that says what was found, what is needed and what to write; IoError when the
