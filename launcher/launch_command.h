@@ -23,7 +23,8 @@ struct LaunchCommand {
 
 // What the user has set, in `environment` or among the plan's launcher arguments, is left as it is:
 // the words of molora that would say the same thing otherwise are left out.
-// REQUIRES: program_and_arguments begins with an absolute path (the hosts see the same files).
+// REQUIRES: program_and_arguments begins with the program, as an absolute path where ranks run on
+// other hosts, which see the same files.
 LaunchCommand launch_command(const LaunchPlan& plan,
                              const std::vector<std::string>& program_and_arguments,
                              const Machine& local,

@@ -33,12 +33,12 @@ Launcher choose_launcher(const LaunchPlan& plan, Launcher asked,
                          const std::optional<SlurmAllocation>& slurm,
                          const Environment& environment) {
   if (asked == Launcher::kNone) {
-    if (plan.num_ranks() == 1 && plan.is_local()) return asked;
+    if (plan.num_ranks() == 1 && plan.is_local) return asked;
     throw ConfigError(fmt::format(
         "--launcher none runs one rank in this process, but the job has {} on {}; leave --launcher "
         "out",
         counted(static_cast<size_t>(plan.num_ranks()), "rank"),
-        plan.is_local() ? "this host" : "other hosts"));
+        plan.is_local ? "this host" : "other hosts"));
   }
   if (slurm) return launcher_in_allocation(asked, *slurm, environment);
   if (asked == Launcher::kSrun) {
@@ -46,7 +46,7 @@ Launcher choose_launcher(const LaunchPlan& plan, Launcher asked,
         "--launcher srun needs a Slurm allocation, but SLURM_JOB_ID is not set; start molora "
         "inside of sbatch or salloc, or write --launcher mpirun");
   }
-  const bool is_plain = plan.num_ranks() == 1 && plan.is_local() && plan.launcher_arguments.empty();
+  const bool is_plain = plan.num_ranks() == 1 && plan.is_local && plan.launcher_arguments.empty();
   return asked == Launcher::kAuto && is_plain ? Launcher::kNone : Launcher::kMpirun;
 }
 
@@ -60,6 +60,10 @@ int cores_of_hosts(const LaunchPlan& plan, const Machine& local,
     cores = cores == 0 ? here : std::min(cores, here);
   }
   return std::max(1, cores);
+}
+
+bool is_on_local_host(const LaunchPlan& plan) {
+  return plan.hosts.size() == 1 && plan.hosts[0].name == plan.local_host;
 }
 
 std::string find_local(const std::vector<Host>& hosts, const Machine& local) {
@@ -79,8 +83,6 @@ int LaunchPlan::most_ranks_per_host() const {
   return most;
 }
 
-bool LaunchPlan::is_local() const { return hosts.size() == 1 && hosts[0].name == local_host; }
-
 LaunchPlan make_launch_plan(const LaunchOptions& options, const ParallelConfig& parallel,
                             const Machine& local, const std::optional<SlurmAllocation>& slurm,
                             const Environment& environment) {
@@ -93,6 +95,7 @@ LaunchPlan make_launch_plan(const LaunchOptions& options, const ParallelConfig& 
   plan.hosts = *hosts;
   plan.room = count.room;
   plan.local_host = find_local(plan.room, local);
+  plan.is_local = is_on_local_host(plan);
   plan.is_for_gpus = gpus > 0;
   plan.cores_per_host = cores_of_hosts(plan, local, slurm);
   plan.cpus_per_task = slurm ? slurm->cpus_per_task : 0;
@@ -132,6 +135,7 @@ std::optional<LaunchPlan> without_hosts(const LaunchPlan& plan, const ParallelCo
   const auto placed = spread_ranks(num_ranks, layout.group, spread_over);
   MOLORA_CHECK(placed.has_value(), "{} ranks were found to fit", num_ranks);
   smaller.hosts = *placed;
+  smaller.is_local = is_on_local_host(smaller);
   smaller.why += ", without " + names;
   return smaller;
 }

@@ -34,6 +34,7 @@ struct LaunchPlan {
   std::vector<Host> hosts;  // that have ranks; slots: how many; in the order of the ranks
   std::vector<Host> room;  // all that may be used; slots: ranks that fit, kUnknownSlots: any number
   std::string local_host;  // the one of `room` that is this machine; "": none is
+  bool is_local = true;    // all ranks run on this machine
   bool is_for_gpus = false;
   int cores_per_host = 1;                       // that the ranks of one host share
   int cpus_per_task = 0;                        // that Slurm was asked for; 0: not asked for
@@ -44,7 +45,6 @@ struct LaunchPlan {
 
   int num_ranks() const;
   int most_ranks_per_host() const;
-  bool is_local() const;  // all ranks run on this machine
 };
 
 // Throws: ConfigError that says what was found, what is needed and what to write; IoError when the
