@@ -31,6 +31,7 @@ class Probe {
   Probe(std::string host, const std::vector<std::string>& words) : host_(std::move(host)) {
     std::vector<std::string> copies = words;
     std::vector<char*> argv;
+    argv.reserve(copies.size() + 1);
     for (std::string& word : copies) argv.push_back(word.data());
     argv.push_back(nullptr);
 

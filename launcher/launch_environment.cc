@@ -18,7 +18,8 @@ constexpr char kBridges[] = "docker0,virbr0";
 constexpr char kNoNetworks[] = "127.0.0.1/8,sppp";
 
 // A dead link is noticed after kIdle + kProbes * kInterval = 25 seconds instead of 480, before the
-// default heartbeat_timeout; an outage of a few seconds is outlived.
+// default heartbeat_timeout; an outage of a few seconds is outlived. Without it mpirun goes on
+// waiting for a host that is gone, and the daemon there keeps its ranks.
 constexpr int kIdleSeconds = 10;
 constexpr int kIntervalSeconds = 5;
 constexpr int kProbes = 3;
