@@ -302,8 +302,9 @@ TEST(PlanWithoutHosts, UsesRoomThatWasFree) {
 TEST(PlanWithoutHosts, OfUnknownRoomTakesNoMoreThanBeforeUnlessTheLayoutNeedsIt) {
   const LaunchPlan plan = plan_of(ranks(4, "a,b"), machine(8));
   EXPECT_EQ(without_hosts(plan, layout(), {"a"})->hosts, (Hosts{{"b", 2}}));
-  const LaunchPlan wide = plan_of(ranks(4, "a,b"), machine(8), layout(4));
-  EXPECT_EQ(without_hosts(wide, layout(4), {"a"})->hosts, (Hosts{{"b", 4}}));
+  const LaunchPlan wide = plan_of(ranks(4, "a,b"), machine(8), layout(1, 4));
+  EXPECT_EQ(wide.hosts, (Hosts{{"a", 2}, {"b", 2}}));
+  EXPECT_EQ(without_hosts(wide, layout(1, 4), {"a"})->hosts, (Hosts{{"b", 4}}));
 }
 
 TEST(PlanWithoutHosts, IsNoneWhereNoLayoutIsLeft) {
