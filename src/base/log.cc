@@ -1,12 +1,18 @@
 #include "base/log.h"
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
+
+#include "base/relay_mark.h"
 
 namespace molora {
 
@@ -39,21 +45,50 @@ class HookedStderrSink : public spdlog::sinks::base_sink<std::mutex> {
 
 }  // namespace
 
-void setup_logging(int world_rank, int world_size, LogVerbosity verbosity) {
-  auto logger = std::make_shared<spdlog::logger>("molora", std::make_shared<HookedStderrSink>());
-  logger->set_pattern(world_size > 1 ? fmt::format("%H:%M:%S %^%l%$ [rank {}] %v", world_rank)
-                                     : "%H:%M:%S %^%l%$ %v");
+namespace {
+
+spdlog::level::level_enum spoken_level(int world_rank, LogVerbosity verbosity) {
   switch (verbosity) {
     case LogVerbosity::kQuiet:
-      logger->set_level(spdlog::level::warn);
-      break;
+      return spdlog::level::warn;
     case LogVerbosity::kNormal:
-      logger->set_level(world_rank == 0 ? spdlog::level::info : spdlog::level::warn);
-      break;
+      return world_rank == 0 ? spdlog::level::info : spdlog::level::warn;
     case LogVerbosity::kDebug:
-      logger->set_level(spdlog::level::debug);
-      break;
+      return spdlog::level::debug;
   }
+  return spdlog::level::info;
+}
+
+// "\x1fq" in front of lines below a level: %* of the pattern.
+class MarkFlag : public spdlog::custom_flag_formatter {
+ public:
+  explicit MarkFlag(spdlog::level::level_enum spoken) : spoken_(spoken) {}
+  void format(const spdlog::details::log_msg& message, const std::tm&,
+              spdlog::memory_buf_t& out) override {
+    if (message.level >= spoken_) return;
+    out.append(std::string_view(kRelayedToFileOnly));
+  }
+  std::unique_ptr<spdlog::custom_flag_formatter> clone() const override {
+    return std::make_unique<MarkFlag>(spoken_);
+  }
+
+ private:
+  spdlog::level::level_enum spoken_;
+};
+
+}  // namespace
+
+void setup_logging(int world_rank, int world_size, LogVerbosity verbosity, LogReader reader) {
+  auto logger = std::make_shared<spdlog::logger>("molora", std::make_shared<HookedStderrSink>());
+  const std::string rank = world_size > 1 ? fmt::format("[rank {}] ", world_rank) : std::string();
+  const spdlog::level::level_enum spoken = spoken_level(world_rank, verbosity);
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<MarkFlag>('*', spoken);
+  formatter->set_pattern(reader == LogReader::kSupervisor ? "%*%H:%M:%S %l " + rank + "%v"
+                                                          : "%H:%M:%S %^%l%$ " + rank + "%v");
+  logger->set_formatter(std::move(formatter));
+  logger->set_level(reader == LogReader::kSupervisor ? std::min(spoken, spdlog::level::info)
+                                                     : spoken);
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
 }

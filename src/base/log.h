@@ -11,9 +11,16 @@ namespace molora {
 
 enum class LogVerbosity { kQuiet, kNormal, kDebug };
 
-// Sets the process logger up. Ranks other than 0 speak only from warnings on; with world_size 1 the
-// lines carry no rank. Call once the rank is known; calling again replaces the set-up.
-void setup_logging(int world_rank, int world_size, LogVerbosity verbosity);
+// Where the lines go.
+enum class LogReader {
+  kPerson,      // ranks other than 0 speak only from warnings on
+  kSupervisor,  // all speak; what is for the rank's own file alone is marked (base/relay_mark.h)
+};
+
+// Sets the process logger up. With world_size 1 the lines carry no rank. Call once the rank is
+// known; calling again replaces the set-up.
+void setup_logging(int world_rank, int world_size, LogVerbosity verbosity,
+                   LogReader reader = LogReader::kPerson);
 
 // Called before and after each log line is written, so that a progress bar on the same terminal can
 // take itself away and come back. One owner at a time; an empty pair removes it.

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/relay_mark.h"
 
 namespace molora {
 
@@ -80,20 +81,20 @@ std::string progress_text(const ProgressSample& sample, int64_t num_steps, const
 bool ProgressLine::stderr_is_terminal() { return ::isatty(STDERR_FILENO) == 1; }
 
 ProgressLine::ProgressLine(const Options& options) : options_(options) {
-  if (!options_.is_terminal) return;
+  if (options_.style != Style::kBar) return;
   set_log_line_hooks({[](void* owner) { static_cast<ProgressLine*>(owner)->erase(); },
                       [](void* owner) { static_cast<ProgressLine*>(owner)->draw(); }, this});
 }
 
 ProgressLine::~ProgressLine() {
-  if (!options_.is_terminal) return;
+  if (options_.style != Style::kBar) return;
   set_log_line_hooks({});
   if (!line_.empty()) write_to_terminal("\n");
 }
 
 void ProgressLine::step_done(const ProgressSample& sample) {
   speed_.add(sample.tokens, sample.seconds);
-  if (options_.is_terminal) {
+  if (options_.style != Style::kLines) {
     line_ = progress_text(sample, options_.num_steps, speed_, terminal_columns() - 1);
     draw();
   } else if (sample.step % options_.log_every == 0 || sample.step == options_.num_steps ||
@@ -103,7 +104,7 @@ void ProgressLine::step_done(const ProgressSample& sample) {
 }
 
 void ProgressLine::show_phase(const std::string& phase) {
-  if (!options_.is_terminal) return;
+  if (options_.style == Style::kLines) return;
   line_ = phase.substr(0, static_cast<size_t>(std::max(0, terminal_columns() - 1)));
   draw();
 }
@@ -113,7 +114,9 @@ void ProgressLine::erase() {
 }
 
 void ProgressLine::draw() {
-  if (!line_.empty()) write_to_terminal("\r\033[K" + line_);
+  if (line_.empty()) return;
+  write_to_terminal(options_.style == Style::kRelayed ? kRelayedProgress + line_ + "\n"
+                                                      : "\r\033[K" + line_);
 }
 
 }  // namespace molora

@@ -1,7 +1,8 @@
 // The one line that a person watches: step, loss, learning rate, tokens per second, time left.
 //
 // On a terminal it is redrawn in place and steps aside for log lines; elsewhere (a file, a pipe, a
-// Slurm log) it becomes plain log lines. One thread; rank 0 only.
+// Slurm log) it becomes plain log lines. Under a supervisor with a terminal it is sent there
+// (base/relay_mark.h). One thread; rank 0 only.
 #pragma once
 
 #include <cstdint>
@@ -42,10 +43,15 @@ std::string progress_text(const ProgressSample& sample, int64_t num_steps, const
 
 class ProgressLine {
  public:
+  enum class Style {
+    kLines,    // log lines
+    kBar,      // standard error is a terminal
+    kRelayed,  // standard error is read by a supervisor that has a terminal
+  };
   struct Options {
     int64_t num_steps = 0;
-    int64_t log_every = 1;     // plain lines: one in so many steps, and the last
-    bool is_terminal = false;  // whether standard error is one
+    int64_t log_every = 1;  // plain lines: one in so many steps, and the last
+    Style style = Style::kLines;
   };
   explicit ProgressLine(const Options& options);
   ~ProgressLine();
@@ -55,8 +61,8 @@ class ProgressLine {
   ProgressLine& operator=(ProgressLine&&) = delete;
 
   void step_done(const ProgressSample& sample);
-  // What is going on between steps ("evaluating", "saving"), shown until the next step; terminal
-  // only.
+  // What is going on between steps ("evaluating", "saving"), shown until the next step; not as log
+  // lines.
   void show_phase(const std::string& phase);
 
   static bool stderr_is_terminal();

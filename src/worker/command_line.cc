@@ -12,11 +12,13 @@ namespace {
 constexpr char kVersion[] = "molora " MOLORA_VERSION;
 
 constexpr char kFooter[] =
-    "Several ranks: on this machine with --ranks N, on several machines with an MPI launcher:\n"
-    "  mpirun -np 8 --host a:4,b:4 molora train config.yaml\n"
+    "Several machines: molora train config.yaml --hosts a:4,b:4, or in a Slurm job without "
+    "--hosts;\n"
+    "your own mpirun or srun works as well (cluster/README.md).\n"
     "Ctrl-C, or USR1, once: save and leave; Ctrl-C twice: leave at once.\n"
-    "Exit codes: 0 done; 64 configuration or input wrong; 70 internal fault; 74 storage;\n"
-    "75 stopped on request after a save (start again to go on); 76 another rank was lost.";
+    "Exit codes: 0 done; 64 configuration or input wrong; 70 internal fault or crash; 71 out of\n"
+    "memory; 74 storage; 75 stopped on request after a save (start again to go on); 76 a rank was\n"
+    "lost or hung. reason.json in the run's folder says more.";
 
 void add_model(CLI::App& command, ModelArguments& model) {
   command
@@ -31,9 +33,36 @@ void add_model(CLI::App& command, ModelArguments& model) {
   command.add_flag("--base", model.use_base, "Leave the checkpoint's adapter out");
 }
 
-void add_ranks(CLI::App& command, int& num_ranks) {
-  command.add_option("--ranks,-n", num_ranks, "Ranks to start on this machine (default 1)")
-      ->check(CLI::Range(1, 4096));
+void add_ranks(CLI::App& command, int& num_ranks, const std::string& meaning) {
+  command.add_option("--ranks,-n", num_ranks, meaning)->check(CLI::Range(1, 65536));
+}
+
+using Launcher = LaunchOptions::Launcher;
+
+void add_launch(CLI::App& command, LaunchOptions& launch, bool& is_print_command) {
+  add_ranks(command, launch.num_ranks,
+            "Ranks to start (default: one for each GPU; without GPUs one for each NUMA node, and "
+            "what the layout needs)");
+  command.add_option("--hosts", launch.hosts, "Where: a:4,b:4 (name:ranks) or a,b (default: here)");
+  command.add_option("--hostfile", launch.hostfile,
+                     "Where, from a file in Open MPI's form: name slots=N on each line");
+  command
+      .add_option("--launcher", launch.launcher,
+                  "auto (default: srun in a Slurm job, mpirun elsewhere, neither for one rank "
+                  "here), mpirun, srun, or none (this process is the only rank and nobody watches "
+                  "it, for debuggers)")
+      ->transform(
+          CLI::CheckedTransformer(std::map<std::string, Launcher>{{"auto", Launcher::kAuto},
+                                                                  {"mpirun", Launcher::kMpirun},
+                                                                  {"srun", Launcher::kSrun},
+                                                                  {"none", Launcher::kNone}}));
+  command
+      .add_option("--launcher-arg", launch.launcher_arguments,
+                  "An argument for mpirun or srun itself: --launcher-arg=--verbose (repeatable)")
+      ->allow_extra_args(false);
+  command.add_flag("--print-command", is_print_command,
+                   "Print the command that would start the ranks, and its environment with "
+                   "reasons; start nothing");
 }
 
 void add_train(CLI::App& app, TrainArguments& train) {
@@ -46,8 +75,10 @@ void add_train(CLI::App& app, TrainArguments& train) {
       .add_option("--set", train.config.overrides,
                   "Set a field: --set train.learning_rate=1e-4 (repeatable; wins over files)")
       ->allow_extra_args(false);
-  command.add_option("--resume", train.resume,
-                     "auto (go on when there is a checkpoint), none, or the path of a checkpoint");
+  command
+      .add_option("--resume", train.resume,
+                  "auto (go on when there is a checkpoint), none, or the path of a checkpoint")
+      ->take_last();
   command.add_flag(
       "--allow-change", [&train](int64_t) { train.change_policy = ChangePolicy::kAllow; },
       "Go on from a checkpoint although fields that decide the trained numbers, or the data, "
@@ -58,12 +89,14 @@ void add_train(CLI::App& app, TrainArguments& train) {
   command
       .add_option(
           "--progress", train.progress,
-          "bar (one line, redrawn), plain (log lines), or auto (default: a bar on a terminal)")
+          "bar (one line, redrawn), plain (log lines), relayed (for the supervisor, which draws "
+          "it), or auto (default: a bar on a terminal)")
       ->take_last()
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, ProgressStyle>{{"auto", ProgressStyle::kAuto},
                                                {"bar", ProgressStyle::kBar},
-                                               {"plain", ProgressStyle::kPlain}}));
+                                               {"plain", ProgressStyle::kPlain},
+                                               {"relayed", ProgressStyle::kRelayed}}));
 }
 
 void add_eval(CLI::App& app, EvalArguments& eval) {
@@ -184,9 +217,12 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   add_plan(app, plan);
   add_verify(app, verify);
   add_inspect(app, inspect);
-  int num_ranks = 1;
-  for (const char* name : {"train", "eval", "generate"})
-    add_ranks(*app.get_subcommand(name), num_ranks);
+  CommandLine line;
+  add_launch(*app.get_subcommand("train"), line.launch, line.is_print_command);
+  for (const char* name : {"eval", "generate"}) {
+    add_ranks(*app.get_subcommand(name), line.launch.num_ranks,
+              "Ranks to start on this machine (default 1)");
+  }
   app.add_subcommand("config", "Print every field of the configuration with its meaning");
   try {
     app.parse(argc, argv);
@@ -199,11 +235,9 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
     throw ConfigError(fmt::format("{} (molora --help tells what there is)", error.what()));
   }
 
-  CommandLine line;
   line.verbosity = is_debug   ? LogVerbosity::kDebug
                    : is_quiet ? LogVerbosity::kQuiet
                               : LogVerbosity::kNormal;
-  line.num_ranks = num_ranks;
   if (app.got_subcommand("train")) line.command = train;
   if (app.got_subcommand("eval")) line.command = eval;
   if (app.got_subcommand("generate")) line.command = generate;

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "base/log.h"
+#include "launcher/launch_options.h"
 #include "worker/commands.h"
 
 namespace molora {
@@ -16,8 +17,11 @@ struct CommandLine {
                InspectArguments, ConfigCommand>
       command;
   LogVerbosity verbosity = LogVerbosity::kNormal;
-  // Above 1 in a process that no MPI launcher started: start so many ranks of this command.
-  int num_ranks = 1;
+  // Of train, eval and generate: where the ranks run. For a process that is a rank already it says
+  // nothing new.
+  LaunchOptions launch;
+  // Of train: print what would be started instead of starting it.
+  bool is_print_command = false;
 };
 
 // What the command line asks to print instead of doing something: help, version.

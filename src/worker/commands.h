@@ -22,6 +22,7 @@ enum class ProgressStyle {
   kAuto,  // a bar when standard error is a terminal
   kBar,
   kPlain,
+  kRelayed,  // for the supervisor, which draws it
 };
 
 struct TrainArguments {

@@ -1,18 +1,28 @@
 // molora: the one program. Here an exception becomes an exit code, and nowhere else.
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include "base/log.h"
 #include "comm/mpi_env.h"
-#include "launcher/local_job.h"
+#include "config/load_config.h"
+#include "launcher/rank_agent.h"
+#include "launcher/supervisor.h"
+#include "launcher/unwatched_job.h"
 #include "report/progress_line.h"
+#include "watch/fault_injection.h"
+#include "watch/fault_kind.h"
 #include "worker/command_line.h"
 #include "worker/console.h"
+#include "worker/crash_report.h"
 #include "worker/together.h"
 
 namespace molora {
@@ -38,22 +48,61 @@ ExitCode run_command(const CommandLine& line, Communicator& world) {
       line.command);
 }
 
-// Runs the same command as that many ranks. Their standard error is a pipe, so the bar that this
-// process's terminal deserves is asked for.
-ExitCode start_ranks(const CommandLine& line, int argc, const char* const* argv) {
-  LocalJob job{line.num_ranks, std::filesystem::read_symlink("/proc/self/exe"), {}};
-  job.arguments.assign(argv + 1, argv + argc);
-  const auto* train = std::get_if<TrainArguments>(&line.command);
-  if (train != nullptr && train->progress == ProgressStyle::kAuto) {
-    job.arguments.insert(job.arguments.end(),
-                         {"--progress", ProgressLine::stderr_is_terminal() ? "bar" : "plain"});
+using Parsed = std::variant<CommandLine, CommandLineText>;
+
+// The command line, or why it is wrong: told once all ranks are there, so that one of them speaks.
+struct ParsedOrError {
+  Parsed parsed;
+  std::exception_ptr error;
+};
+
+ParsedOrError parse(int argc, const char* const* argv) {
+  try {
+    return {parse_command_line(argc, argv), nullptr};
+  } catch (const Error&) {
+    return {{}, std::current_exception()};
   }
-  return static_cast<ExitCode>(run_local_job(job));
 }
 
+// A training run that has to be watched: nothing else is worth a second process.
+const TrainArguments* training_of(const ParsedOrError& line) {
+  const auto* command = std::get_if<CommandLine>(&line.parsed);
+  if (line.error || command == nullptr) return nullptr;
+  const auto* train = std::get_if<TrainArguments>(&command->command);
+  if (train == nullptr || train->is_dry_run) return nullptr;
+  return command->launch.launcher == LaunchOptions::Launcher::kNone ? nullptr : train;
+}
+
+std::vector<std::string> own_words(int argc, const char* const* argv) {
+  std::vector<std::string> words = {std::filesystem::read_symlink("/proc/self/exe").string()};
+  words.insert(words.end(), argv + 1, argv + argc);
+  return words;
+}
+
+// `molora train` started plainly. The ranks' standard error is a pipe, so the bar that this
+// process's terminal deserves is asked for.
+ExitCode supervise(const CommandLine& line, const TrainArguments& train,
+                   std::vector<std::string> words) {
+  setup_logging(0, 1, line.verbosity);
+  SupervisedJob job;
+  job.config = load_config({train.config.files, train.config.overrides, ConfigUse::kTrain}).config;
+  job.options = line.launch;
+  job.is_terminal = train.progress == ProgressStyle::kBar ||
+                    (train.progress == ProgressStyle::kAuto && ProgressLine::stderr_is_terminal());
+  words.insert(words.end(), {"--progress", job.is_terminal ? "relayed" : "plain"});
+  job.program_and_arguments = std::move(words);
+  if (line.is_print_command) {
+    print(planned_command(job.options, job.config.parallel(), job.program_and_arguments));
+    return ExitCode::kDone;
+  }
+  return static_cast<ExitCode>(run_supervised(job));
+}
+
+// `--ranks N` where an MPI launcher has started the ranks already: the number must agree. A
+// supervisor may have left out a host since.
 void check_num_ranks(int num_ranks, Communicator& world) {
   together(world, [&] {
-    if (num_ranks == world.size()) return;
+    if (num_ranks == 0 || num_ranks == world.size() || has_supervisor()) return;
     throw ConfigError(fmt::format(
         "--ranks {} was given to a process that an MPI launcher started as one of {}; leave "
         "--ranks out there",
@@ -61,45 +110,96 @@ void check_num_ranks(int num_ranks, Communicator& world) {
   });
 }
 
-ExitCode run(MpiEnvironment& environment, int argc, const char* const* argv) {
+// What a rank is told besides its command line.
+void arm_faults_of_environment(int rank) {
+  const char* faults = std::getenv("MOLORA_FAULT");
+  if (faults == nullptr) return;
+  const char* attempt = std::getenv("MOLORA_ATTEMPT");
+  arm_faults(parse_faults(faults), rank, attempt == nullptr ? 1 : std::atoi(attempt));
+}
+
+ExitCode run_rank(MpiEnvironment& environment, const ParsedOrError& line, BlackBox* box) {
   setup_logging(0, 1, LogVerbosity::kNormal);
   const auto world = environment.make_world();
-  setup_logging(world->rank(), world->size(), LogVerbosity::kNormal);
-  std::variant<CommandLine, CommandLineText> parsed;
-  together(*world, [&] { parsed = parse_command_line(argc, argv); });
-  if (const auto* text = std::get_if<CommandLineText>(&parsed)) {
+  const LogReader reader =
+      box != nullptr && has_supervisor() ? LogReader::kSupervisor : LogReader::kPerson;
+  setup_logging(world->rank(), world->size(), LogVerbosity::kNormal, reader);
+  if (box != nullptr) {
+    box->set_rank(world->rank(), world->size());
+    install_crash_report();
+  }
+  together(*world, [&] {
+    if (line.error) std::rethrow_exception(line.error);
+    arm_faults_of_environment(world->rank());
+  });
+  if (const auto* text = std::get_if<CommandLineText>(&line.parsed)) {
     if (world->rank() == 0) print(text->text);
     return ExitCode::kDone;
   }
-  const auto& line = std::get<CommandLine>(parsed);
-  if (line.num_ranks > 1) {
-    if (!MpiEnvironment::started_by_launcher()) return start_ranks(line, argc, argv);
-    // The ranks were started already: by us (then the number agrees) or by the user's own mpirun.
-    check_num_ranks(line.num_ranks, *world);
+  const auto& command = std::get<CommandLine>(line.parsed);
+  if (MpiEnvironment::started_by_launcher()) check_num_ranks(command.launch.num_ranks, *world);
+  setup_logging(world->rank(), world->size(), command.verbosity, reader);
+  if (box != nullptr) box->enter_phase(PHASE_LOAD);
+  return run_command(command, *world);
+}
+
+// An exception becomes an exit code, a line of the log, and the word of the black box.
+int fail(const std::exception& error, MpiEnvironment* environment, BlackBox* box) {
+  const auto* known = dynamic_cast<const FailedTogether*>(&error);
+  const FaultKind fault = known != nullptr ? known->fault() : fault_of(error);
+  const ExitCode code = exit_code_of(fault);
+  const bool is_expected = dynamic_cast<const Error*>(&error) != nullptr;
+  const std::string message = (is_expected ? "" : "unexpected: ") + std::string(error.what());
+  if (!message.empty()) spdlog::error("{}", message);
+  if (box != nullptr) box->set_failure(fault, static_cast<int>(code), message);
+  // All ranks know of a failure together; of any other the rest must not wait for this one.
+  if (known == nullptr && environment != nullptr) environment->abort_all(code);
+  return static_cast<int>(code);
+}
+
+// Runs in this process: a rank, or a command that needs no other one.
+int run_here(int argc, char** argv, const ParsedOrError& line, BlackBox* box) {
+  std::optional<MpiEnvironment> environment;
+  try {
+    environment.emplace(&argc, &argv);
+    return static_cast<int>(run_rank(*environment, line, box));
+  } catch (const std::exception& error) {
+    return fail(error, environment ? &*environment : nullptr, box);
   }
-  setup_logging(world->rank(), world->size(), line.verbosity);
-  return run_command(line, *world);
+}
+
+// Whether this process is to start the ranks of a command that is no training run.
+bool starts_ranks(const ParsedOrError& line) {
+  const auto* command = std::get_if<CommandLine>(&line.parsed);
+  return !line.error && command != nullptr && command->launch.num_ranks > 1 &&
+         !std::holds_alternative<TrainArguments>(command->command);
+}
+
+int run(int argc, char** argv) {
+  const ParsedOrError line = parse(argc, argv);
+  const TrainArguments* training = training_of(line);
+  const bool is_rank = MpiEnvironment::started_by_launcher() || has_supervisor();
+  if (is_rank) {
+    const std::unique_ptr<BlackBox> box = training != nullptr ? become_worker() : nullptr;
+    return run_here(argc, argv, line, box.get());
+  }
+  if (training != nullptr) {
+    return static_cast<int>(
+        supervise(std::get<CommandLine>(line.parsed), *training, own_words(argc, argv)));
+  }
+  if (starts_ranks(line)) {
+    return run_unwatched(std::get<CommandLine>(line.parsed).launch, own_words(argc, argv));
+  }
+  return run_here(argc, argv, line, nullptr);
 }
 
 }  // namespace
 }  // namespace molora
 
 int main(int argc, char** argv) {
-  std::optional<molora::MpiEnvironment> environment;
-  const auto fail = [&](molora::ExitCode code, const std::string& message) {
-    spdlog::error("{}", message);
-    if (environment) environment->abort_all(code);
-    return static_cast<int>(code);
-  };
   try {
-    environment.emplace(&argc, &argv);
-    return static_cast<int>(molora::run(*environment, argc, argv));
-  } catch (const molora::FailedTogether& error) {
-    if (*error.what() != 0) spdlog::error("{}", error.what());
-    return static_cast<int>(error.exit_code());
-  } catch (const molora::Error& error) {
-    return fail(error.exit_code(), error.what());
+    return molora::run(argc, argv);
   } catch (const std::exception& error) {
-    return fail(molora::ExitCode::kInternal, std::string("unexpected: ") + error.what());
+    return molora::fail(error, nullptr, nullptr);
   }
 }

@@ -39,7 +39,7 @@ RunReport::RunReport(const RunFolder& folder, const AdapterSet& adapters, const 
     : metrics_(folder.metrics(), options.steps_done),
       line_({.num_steps = options.num_steps,
              .log_every = options.log_every,
-             .is_terminal = options.has_bar}) {
+             .style = options.progress}) {
   if (!metrics_.is_empty()) return;
   const json line = {{"type", "run"},
                      {"step", 0},

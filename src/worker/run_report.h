@@ -23,7 +23,7 @@ class RunReport {
     int64_t steps_done = 0;  // when the run starts or goes on
     int64_t log_every = 1;
     int world_size = 1;
-    bool has_bar = false;
+    ProgressLine::Style progress = ProgressLine::Style::kLines;
   };
   // Opens the metrics file and drops what it holds of steps that will be done again.
   RunReport(const RunFolder& folder, const AdapterSet& adapters, const Options& options);

@@ -19,6 +19,8 @@ namespace {
 
 // A signal handler has nothing else to talk to.
 std::atomic<bool> stop_requested{false};
+std::atomic<bool> was_asked_by_agent{false};
+std::atomic<bool> was_asked_by_others{false};
 std::atomic<bool> is_silent{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
@@ -26,10 +28,13 @@ void say(std::string_view text) {
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
 }
 
-extern "C" void on_stop_signal(int signal) {
+extern "C" void on_stop_signal(int signal, siginfo_t* info, void*) {
   const int saved_errno = errno;
+  std::atomic<bool>& was_asked =
+      info->si_pid == ::getppid() ? was_asked_by_agent : was_asked_by_others;
+  const bool is_repeated = was_asked.exchange(true);
   const bool is_second = stop_requested.exchange(true);
-  if (is_second && (signal == SIGINT || signal == SIGTERM)) {
+  if (is_repeated && (signal == SIGINT || signal == SIGTERM)) {
     say("\nmolora: asked twice, leaving at once; the last checkpoint stands\n");
     ::_exit(128 + signal);
   }
@@ -44,9 +49,9 @@ extern "C" void on_stop_signal(int signal) {
 void install_stop_handlers(StopNotice notice) {
   is_silent = notice == StopNotice::kSilent;
   struct sigaction action {};
-  action.sa_handler = on_stop_signal;
+  action.sa_sigaction = on_stop_signal;
   sigemptyset(&action.sa_mask);
-  action.sa_flags = SA_RESTART;
+  action.sa_flags = SA_RESTART | SA_SIGINFO;
   for (const int signal : std::array{SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) {
     if (::sigaction(signal, &action, nullptr) != 0) {
       throw InternalError(

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "comm/communicator.h"
+#include "supervision.pb.h"
 
 namespace molora {
 
@@ -13,7 +14,12 @@ namespace molora {
 // the message of the others is empty.
 class FailedTogether : public Error {
  public:
-  FailedTogether(ExitCode exit_code, const std::string& message) : Error(exit_code, message) {}
+  FailedTogether(FaultKind fault, ExitCode exit_code, const std::string& message)
+      : Error(exit_code, message), fault_(fault) {}
+  FaultKind fault() const { return fault_; }
+
+ private:
+  FaultKind fault_;
 };
 
 // Runs `work` (no collectives in it) on every rank. When it throws anywhere, all ranks throw

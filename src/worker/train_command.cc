@@ -7,11 +7,14 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "checkpoint/step_folder.h"
 #include "config/resolved_yaml.h"
 #include "io/file.h"
 #include "io/file_lock.h"
 #include "parallel/replica_audit.h"
 #include "train/trainer.h"
+#include "watch/black_box.h"
+#include "watch/fault_injection.h"
 #include "worker/commands.h"
 #include "worker/console.h"
 #include "worker/dry_run.h"
@@ -33,9 +36,19 @@ namespace molora {
 
 namespace {
 
-bool has_bar(ProgressStyle style) {
-  if (style == ProgressStyle::kAuto) return ProgressLine::stderr_is_terminal();
-  return style == ProgressStyle::kBar;
+ProgressLine::Style progress_style(ProgressStyle style) {
+  switch (style) {
+    case ProgressStyle::kAuto:
+      return ProgressLine::stderr_is_terminal() ? ProgressLine::Style::kBar
+                                                : ProgressLine::Style::kLines;
+    case ProgressStyle::kBar:
+      return ProgressLine::Style::kBar;
+    case ProgressStyle::kPlain:
+      return ProgressLine::Style::kLines;
+    case ProgressStyle::kRelayed:
+      return ProgressLine::Style::kRelayed;
+  }
+  return ProgressLine::Style::kLines;
 }
 
 // One run on this rank. Members in the order of their birth; later ones refer to earlier ones.
@@ -51,6 +64,7 @@ class TrainingRun {
   TrainerHooks hooks();
   void audit(int64_t steps_done);
   void at_boundary(const StepBoundary& boundary, const Progress& progress);
+  void note_saved_step();
   std::vector<TaskResult> evaluate();
   void finish();
 
@@ -105,16 +119,17 @@ TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& argument
     traffic_.restart();
   }
   length_ = run_length(config_.train(), progress_, feeder_);
+  fault_point(FaultPhase::kLoad, progress_.step() + 1);
   together(world_, [&] {
     if (world_.rank() != 0) return;
     write_file_atomic(folder_.config(), resolved_yaml(config_));
-    report_ =
-        std::make_unique<RunReport>(folder_, session_.adapters(),
-                                    RunReport::Options{.num_steps = length_.num_steps,
-                                                       .steps_done = progress_.step(),
-                                                       .log_every = config_.train().log_every(),
-                                                       .world_size = world_.size(),
-                                                       .has_bar = has_bar(arguments.progress)});
+    report_ = std::make_unique<RunReport>(
+        folder_, session_.adapters(),
+        RunReport::Options{.num_steps = length_.num_steps,
+                           .steps_done = progress_.step(),
+                           .log_every = config_.train().log_every(),
+                           .world_size = world_.size(),
+                           .progress = progress_style(arguments.progress)});
   });
   start_saver(identity);
 }
@@ -160,6 +175,11 @@ void TrainingRun::start_saver(const CheckpointIdentity& identity) {
 }
 
 ExitCode TrainingRun::run() {
+  if (BlackBox* box = thread_black_box()) {
+    box->set_step(progress_.step());
+    box->set_saved_step(progress_.step());
+    box->enter_phase(PHASE_STEP);
+  }
   if (world_.rank() == 0) {
     spdlog::info("training {} of {} steps on {} rank{}; {} rows a step",
                  length_.num_steps - progress_.step(), length_.num_steps, world_.size(),
@@ -187,6 +207,7 @@ TrainerHooks TrainingRun::hooks() {
   TrainerHooks hooks;
   hooks.is_stop_requested = is_stop_requested;
   hooks.on_step = [this](const StepResult& result, const Progress& progress, double seconds) {
+    if (BlackBox* box = thread_black_box()) box->set_step(progress.step());
     const Traffic traffic = traffic_.of_all_ranks();
     latest_loads_RE_ = result.expert_counts_RE;
     if (report_) report_->step_done(result, progress, {seconds, traffic});
@@ -203,6 +224,8 @@ TrainerHooks TrainingRun::hooks() {
 }
 
 std::vector<TaskResult> TrainingRun::evaluate() {
+  const PhaseScope phase(PHASE_EVALUATE);
+  const PlaceScope place("evaluation");
   std::vector<TaskResult> results = held_out_->evaluate([this](size_t done, size_t total) {
     if (report_)
       report_->show_phase(fmt::format("evaluating on held-out data: {}/{}", done, total));
@@ -213,6 +236,7 @@ std::vector<TaskResult> TrainingRun::evaluate() {
 
 // A difference stops the run before it is saved: the last checkpoint is from before the fault.
 void TrainingRun::audit(int64_t steps_done) {
+  const PlaceScope place("audit");
   const auto every = static_cast<int64_t>(config_.parallel().audit_every());
   if (every == 0 || steps_done % every != 0) return;
   const std::string found =
@@ -228,8 +252,10 @@ void TrainingRun::audit(int64_t steps_done) {
 }
 
 void TrainingRun::at_boundary(const StepBoundary& boundary, const Progress& progress) {
+  const PhaseScope phase(PHASE_SAVE);
   audit(boundary.steps_done);
   try {
+    const PlaceScope place("checkpoint");
     saver_->at_boundary({.step = boundary.steps_done,
                          .is_last = boundary.is_last,
                          .is_stop_requested = boundary.is_stop_requested,
@@ -237,14 +263,23 @@ void TrainingRun::at_boundary(const StepBoundary& boundary, const Progress& prog
                         progress);
   } catch (const CheckpointError& error) {
     // Every rank knows of it; one speaks.
-    throw FailedTogether(error.exit_code(), world_.rank() == 0 ? error.what() : "");
+    throw FailedTogether(FAULT_STORAGE, error.exit_code(), world_.rank() == 0 ? error.what() : "");
   }
+  note_saved_step();
   // A step's bytes are those of the step alone, so that a run that goes on from here counts the
   // same.
   traffic_.restart();
 }
 
+void TrainingRun::note_saved_step() {
+  BlackBox* box = thread_black_box();
+  if (box == nullptr || saver_->last_saved().empty()) return;
+  if (const auto step = step_of_folder(saver_->last_saved().filename().string()))
+    box->set_saved_step(*step);
+}
+
 void TrainingRun::finish() {
+  if (BlackBox* box = thread_black_box()) box->enter_phase(PHASE_FINISH);
   // A run that was already at its end has evaluated nothing yet.
   if (held_out_ && latest_results_.empty()) latest_results_ = evaluate();
   if (world_.rank() != 0) return;
@@ -270,6 +305,7 @@ ExitCode run_train(const TrainArguments& arguments, Communicator& world) {
   }
   const RunConfig config = resolve_config(with_resume, ConfigUse::kTrain, world);
   set_compute_threads(world);
+  if (BlackBox* box = thread_black_box()) box->set_run(config.output_dir(), config.supervisor());
   if (arguments.is_dry_run) return run_dry(config, world);
   install_stop_handlers(world.rank() == 0 ? StopNotice::kSay : StopNotice::kSilent);
   return TrainingRun(config, arguments, world).run();

@@ -19,7 +19,8 @@ DATA = "tests/assets/data/multitask"
 # tests/support/fault_shim.c says what it does.
 FAULT_SHIM = os.environ.get("MOLORA_FAULT_SHIM", str(ROOT / "build" / "lib" / "molora_fault_shim.so"))
 
-EXIT_DONE, EXIT_CONFIG, EXIT_STORAGE, EXIT_REQUEUE = 0, 64, 74, 75
+EXIT_DONE, EXIT_CONFIG, EXIT_INTERNAL, EXIT_MEMORY, EXIT_STORAGE, EXIT_REQUEUE, EXIT_PEER = (
+    0, 64, 70, 71, 74, 75, 76)
 
 # A run small enough to be repeated many times: 12 steps of 8 rows.
 SMALL_RUN = f"""
@@ -28,6 +29,7 @@ adapter: {{num_experts: 4, experts_per_token: 2, lora_rank: 4, lora_alpha: 8}}
 data: {{train: [{DATA}/dev.jsonl], max_length: 128, packing: true}}
 train: {{max_steps: 12, global_batch_size: 8, micro_batch_size: 2, learning_rate: 0.005}}
 checkpoint: {{every: 3, keep_last: 2}}
+supervisor: {{max_restarts: 0}}
 """
 
 # A run whose start, steps and saves take as little as possible, for tests that start it again and again. It
@@ -45,6 +47,7 @@ adapter:
 data: {{train: [{DATA}/dev.jsonl], max_length: 48, packing: true, cache_dir: FOLDER/cache}}
 train: {{max_steps: {TINY_STEPS}, global_batch_size: 2, micro_batch_size: 1, learning_rate: 0.005}}
 checkpoint: {{every: 10, keep_last: 1}}
+supervisor: {{max_restarts: 0, report_every: 0}}
 """
 
 
@@ -58,14 +61,26 @@ def environment_with(fault):
             "OMPI_MCA_odls_base_sigkill_timeout": "0"}
 
 
+def children_of(pid):
+    try:
+        return [int(c) for c in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def descendants_of(pid):
+    return [pid for child in children_of(pid) for pid in [child, *descendants_of(child)]]
+
+
 def ranks_of(supervisor):
-    """Process ids of the ranks that a `molora --ranks N` process has started."""
-    def children(pid):
+    """Process ids of the worker processes of a `molora train` process: what its agents have forked."""
+    def is_molora(pid):
         try:
-            return [int(c) for c in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        except FileNotFoundError:
-            return []
-    return [rank for mpirun in children(supervisor.pid) for rank in children(mpirun)]
+            return os.path.samefile(f"/proc/{pid}/exe", MOLORA)
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            return False
+    agents = [pid for pid in descendants_of(supervisor.pid) if is_molora(pid)]
+    return [worker for agent in agents for worker in children_of(agent) if is_molora(worker)]
 
 
 # A folder whose files are in memory, where a sync takes no time; None where there is no such folder.
@@ -116,6 +131,7 @@ class Job(unittest.TestCase):
             if text.endswith("\n"):
                 line = json.loads(text)
                 line.pop("timing", None)
+                line.pop("recomputed", None)
                 lines.append(line)
         return lines
 

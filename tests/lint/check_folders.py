@@ -27,8 +27,8 @@ MAY_INCLUDE = {
     "export": ["model", "checkpoint", "comm", "tensor", "io", "config", "base"],
     "generate": ["model", "tensor", "base"],
     "eval": ["generate", "train", "model", "data", "tokenizer", "comm", "watch", "tensor", "config", "base"],
-    "worker": ["*"],
     "launcher": ["watch", "config", "io", "base"],
+    "worker": ["*"],
 }
 # header (prefix) -> files (regular expressions) that may include it
 CONFINED = {
@@ -43,7 +43,7 @@ CONFINED = {
 # calls -> files that may make them
 CONFINED_CALLS = {
     r"\bgetenv\(": [r"launcher/.*", r"src/comm/mpi_env\.cc", r"src/worker/main\.cc"],
-    r"\b(exit|_exit|abort|quick_exit)\(": [r"launcher/(local_job|child_process|rank_agent)\.cc", r"src/watch/fault_injection\.cc",
+    r"\b(exit|_exit|abort|quick_exit)\(": [r"launcher/(unwatched_job|child_process|rank_agent)\.cc", r"src/watch/fault_injection\.cc",
                                                    r"src/worker/(main|stop_request)\.cc"],
     r"std::cout|\bprintf\(|\bputs\(": [r"launcher/main\.cc", r"src/worker/.*"],
     r"\bMPI_[A-Z]": [r"src/comm/.*"],

@@ -29,7 +29,27 @@ TEST(CommandLine, TrainTakesFilesOverridesRanksAndResume) {
   EXPECT_EQ(train.resume, "none");
   EXPECT_FALSE(train.is_dry_run);
   EXPECT_EQ(train.progress, ProgressStyle::kAuto);
-  EXPECT_EQ(parsed.num_ranks, 4);
+  EXPECT_EQ(parsed.launch.num_ranks, 4);
+}
+
+TEST(CommandLine, TrainTakesWhereItRuns) {
+  const CommandLine parsed =
+      line({"train", "a.yaml", "--hosts", "a:4,b:4", "--hostfile", "hosts", "--launcher", "mpirun",
+            "--launcher-arg=--mca", "--launcher-arg", "x", "--print-command"});
+  EXPECT_EQ(parsed.launch.hosts, "a:4,b:4");
+  EXPECT_EQ(parsed.launch.hostfile, "hosts");
+  EXPECT_EQ(parsed.launch.launcher, LaunchOptions::Launcher::kMpirun);
+  EXPECT_THAT(parsed.launch.launcher_arguments, ElementsAre("--mca", "x"));
+  EXPECT_TRUE(parsed.is_print_command);
+  const CommandLine plain = line({"train", "a.yaml"});
+  EXPECT_EQ(plain.launch.num_ranks, 0);
+  EXPECT_EQ(plain.launch.launcher, LaunchOptions::Launcher::kAuto);
+  EXPECT_FALSE(plain.is_print_command);
+}
+
+TEST(CommandLine, TheLastResumeCounts) {
+  const CommandLine parsed = line({"train", "a.yaml", "--resume", "none", "--resume", "auto"});
+  EXPECT_EQ(std::get<TrainArguments>(parsed.command).resume, "auto");
 }
 
 TEST(CommandLine, TheLastProgressStyleCounts) {
@@ -80,7 +100,7 @@ TEST(CommandLine, PlanTakesRanksThatItDoesNotStart) {
   EXPECT_EQ(plan.memory_gib, 72.5);
   EXPECT_EQ(plan.speeds, PlanSpeeds::kNvlink);
   EXPECT_EQ(plan.json_path, "plan.json");
-  EXPECT_EQ(parsed.num_ranks, 1);
+  EXPECT_EQ(parsed.launch.num_ranks, 0);
 }
 
 TEST(CommandLine, PlanNeedsNoFile) {

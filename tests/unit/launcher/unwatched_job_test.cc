@@ -1,4 +1,4 @@
-#include "launcher/local_job.h"
+#include "launcher/unwatched_job.h"
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -22,24 +22,6 @@ using ::testing::ContainsRegex;
 using ::testing::Not;
 using ::testing::Pair;
 
-TEST(JobCommand, NamesRanksProgramAndArguments) {
-  const JobCommand command = job_command({3, "/bin/molora", {"train", "a b.yaml"}}, 8);
-  const std::vector<std::string>& words = command.words;
-  ASSERT_GE(words.size(), 6u);
-  EXPECT_EQ(words[0], "mpirun");
-  EXPECT_EQ(words[2], "3");
-  EXPECT_EQ(words[words.size() - 3], "/bin/molora");
-  EXPECT_EQ(words.back(), "a b.yaml");
-  EXPECT_THAT(command.environment, Contains(Pair("OMP_NUM_THREADS", "2")));
-}
-
-TEST(JobCommand, WaitingRanksYieldOnlyWhenCoresAreShort) {
-  EXPECT_THAT(job_command({2, "x", {}}, 2).environment,
-              Contains(Pair("OMPI_MCA_mpi_yield_when_idle", "1")));
-  EXPECT_THAT(job_command({2, "x", {}}, 16).environment,
-              Not(Contains(Pair("OMPI_MCA_mpi_yield_when_idle", "1"))));
-}
-
 // Runs a shell script as a job of two ranks in a process of its own and, once both ranks have
 // written a file "ready", sends the signals; returns the job's exit code.
 int run_script(const testing::TempFolder& folder, const std::string& script,
@@ -47,7 +29,7 @@ int run_script(const testing::TempFolder& folder, const std::string& script,
   const auto path = folder.write("rank.sh", script);
   const pid_t child = ::fork();
   if (child == 0) {
-    ::_exit(run_local_job({2, "/bin/sh", {path.string(), folder.path().string()}}));
+    ::_exit(run_unwatched({2}, {"/bin/sh", path.string(), folder.path().string()}));
   }
   const auto ranks_ready = [&] {
     return std::filesystem::exists(folder / "ready.0") &&
@@ -69,13 +51,13 @@ int run_script(const testing::TempFolder& folder, const std::string& script,
 
 constexpr char kReady[] = "touch \"$1/ready.$OMPI_COMM_WORLD_RANK\"\n";
 
-TEST(LocalJob, ReturnsTheExitCodeOfItsRanks) {
+TEST(UnwatchedJob, ReturnsTheExitCodeOfItsRanks) {
   const testing::TempFolder folder;
   EXPECT_EQ(run_script(folder, "exit 0\n", {}), 0);
   EXPECT_EQ(run_script(folder, "exit 64\n", {}), 64);
 }
 
-TEST(LocalJob, TheFirstInterruptAsksEveryRankToSaveAndLeave) {
+TEST(UnwatchedJob, TheFirstInterruptAsksEveryRankToSaveAndLeave) {
   const testing::TempFolder folder;
   const std::string script = std::string(
                                  "trap 'touch \"$1/saved.$OMPI_COMM_WORLD_RANK\"; exit 75' "
@@ -86,7 +68,7 @@ TEST(LocalJob, TheFirstInterruptAsksEveryRankToSaveAndLeave) {
   EXPECT_TRUE(std::filesystem::exists(folder / "saved.1"));
 }
 
-TEST(LocalJob, TheSecondInterruptEndsTheRanksAtOnce) {
+TEST(UnwatchedJob, TheSecondInterruptEndsTheRanksAtOnce) {
   const testing::TempFolder folder;
   const std::string script =
       std::string("trap 'touch \"$1/got-usr1.$OMPI_COMM_WORLD_RANK\"' USR1\n") + kReady +

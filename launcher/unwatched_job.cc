@@ -1,4 +1,4 @@
-#include "launcher/local_job.h"
+#include "launcher/unwatched_job.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -6,16 +6,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <thread>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "launcher/launch_plan.h"
+#include "launcher/machine.h"
+#include "launcher/slurm_allocation.h"
 
 namespace molora {
 
@@ -47,9 +48,9 @@ sigset_t watched_signals() {
   ::_exit(kCannotStart);
 }
 
-pid_t start(const JobCommand& command, const sigset_t& watched) {
-  for (const auto& [name, value] : command.environment) {
-    ::setenv(name.c_str(), value.c_str(), /*overwrite=*/0);
+pid_t start(const LaunchCommand& command, const sigset_t& watched) {
+  for (const EnvironmentSetting& setting : command.environment) {
+    ::setenv(setting.name.c_str(), setting.value.c_str(), /*overwrite=*/0);
   }
   std::vector<std::string> copies = command.words;
   std::vector<char*> words;
@@ -91,41 +92,33 @@ int wait_for(pid_t child, const sigset_t& watched) {
 
 }  // namespace
 
-JobCommand job_command(const LocalJob& job, int num_cores) {
-  JobCommand command;
-  // Shared memory and TCP only: no probing of fabrics, which is slow and noisy on one machine.
-  command.words = {"mpirun",          "--np",      std::to_string(job.num_ranks),
-                   "--oversubscribe", "--bind-to", "none",
-                   "--mca",           "pml",       "ob1",
-                   "--mca",           "btl",       "self,vader,tcp",
-                   job.program};
-  command.words.insert(command.words.end(), job.arguments.begin(), job.arguments.end());
-  command.environment = {
-      // The user has chosen to be root; molora needs no rights of root.
-      {"OMPI_ALLOW_RUN_AS_ROOT", "1"},
-      {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
-      // Containers often forbid the system call that this would use.
-      {"OMPI_MCA_btl_vader_single_copy_mechanism", "none"},
-      {"OMP_NUM_THREADS", std::to_string(std::max(1, num_cores / job.num_ranks))},
-  };
-  if (job.num_ranks >= num_cores) {
-    // Ranks that wait must not take the core from ranks that work.
-    command.environment.emplace_back("OMPI_MCA_mpi_yield_when_idle", "1");
-  }
-  return command;
-}
-
-int run_local_job(const LocalJob& job) {
-  const auto cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+int run_unwatched(const LaunchCommand& command) {
   const sigset_t watched = watched_signals();
   ::pthread_sigmask(SIG_BLOCK, &watched, nullptr);
-  const int code = wait_for(start(job_command(job, cores), watched), watched);
+  const int code = wait_for(start(command, watched), watched);
   if (code == kCannotStart) {
-    throw IoError(
-        "mpirun could not be started; install Open MPI (Debian: openmpi-bin) or start the ranks "
-        "with your own launcher");
+    throw IoError(fmt::format(
+        "{} could not be started; install Open MPI (Debian: openmpi-bin) or start the ranks with "
+        "your own launcher",
+        command.words.front()));
   }
   return code;
+}
+
+int run_unwatched(const LaunchOptions& options,
+                  const std::vector<std::string>& program_and_arguments) {
+  const Machine machine = find_machine();
+  const LaunchPlan plan =
+      make_launch_plan(options, ParallelConfig(), machine, find_slurm_allocation());
+  return run_unwatched(launch_command(plan, program_and_arguments, machine));
+}
+
+std::string planned_command(const LaunchOptions& options, const ParallelConfig& parallel,
+                            const std::vector<std::string>& program_and_arguments) {
+  const Machine machine = find_machine();
+  const LaunchPlan plan = make_launch_plan(options, parallel, machine, find_slurm_allocation());
+  return fmt::format("# {}\n{}", describe(plan),
+                     command_text(launch_command(plan, program_and_arguments, machine)));
 }
 
 }  // namespace molora
