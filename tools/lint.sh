@@ -44,7 +44,7 @@ sed -E 's/ -include [^ ]*cmake_pch\.hxx//; s/ -(fpch-preprocess|Winvalid-pch|Wer
 mapfile -t sources < <(of 'src/*.h' 'src/*.cc' 'launcher/*.h' 'launcher/*.cc' 'tests/*.h' 'tests/*.cc')
 mapfile -t product < <(of 'src/*.cc' 'launcher/*.cc')
 mapfile -t headers < <(of 'src/*.h' 'launcher/*.h')
-mapfile -t scripts < <(of run .ci/run '*.sh')
+mapfile -t scripts < <(of run .ci/run '*.sh' '*.sbatch')
 
 check_shell() {
   local script result=0

@@ -3,6 +3,8 @@
 # out of the checksummed PyPI wheel. Needs the network only for what is missing.
 #   setup.sh             what the build and the tests need
 #   setup.sh fuzz        what the fuzz targets need: clang with libFuzzer as well, but no LibTorch
+#   setup.sh slurm       what the tests of cluster/ need: Slurm, network tools, models of the Kubernetes API
+#   setup.sh image       what the build of the container in chroots needs
 #   setup.sh lint        what `./run lint` runs; version 14 of the clang tools, whose format it is
 set -euo pipefail
 # shellcheck source=tools/fetch.sh
@@ -118,7 +120,12 @@ case ${1:-} in
     install_packages "${packages[@]}"
     install_clang
     ;;
+  slurm)
+    # libpmix-dev: Slurm looks for libpmix.so, the name that only this package has.
+    install_packages slurm-wlm slurm-wlm-basic-plugins munge libpmix-dev iproute2 procps python3-yaml python3-kubernetes
+    ;;
+  image) install_packages mmdebstrap ;;
   lint) install_packages clang-format-14 clang-tidy-14 shellcheck ;;
-  *) die "tools/setup.sh knows fuzz and lint, not '$1'" ;;
+  *) die "tools/setup.sh knows fuzz, slurm, image and lint, not '$1'" ;;
 esac
 bash "$(dirname "$0")/find_compiler.sh" >/dev/null || exit 1

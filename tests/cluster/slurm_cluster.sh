@@ -3,8 +3,9 @@
 # each. Every host has a network, a host name and a /dev/shm of its own, so ranks on n1 and n2 really talk over TCP.
 # All of it lives in one process namespace: when that ends, nothing of the cluster or of its jobs is left.
 #   slurm_cluster.sh start FOLDER [OWNER]   FOLDER (made here) gets configuration, state and logs of the daemons, and
-#                                           FOLDER/on; the cluster ends by itself when process OWNER is gone
+#                                           the two below; the cluster ends by itself when process OWNER is gone
 #   slurm_cluster.sh stop FOLDER            ends every process of it; FOLDER stays, for its logs
+#   FOLDER/slurmd NAME                      starts the slurmd of n1 or n2 again (on that host, with bash)
 #   FOLDER/on HOST COMMAND...               runs a command on login, n1 or n2 (sbatch, srun, scontrol, anything)
 # Needs root and what `tools/setup.sh slurm` installs. MOLORA_SLURM_CPUS: CPUs of each node (default 2).
 set -euo pipefail
@@ -13,7 +14,7 @@ die() { printf 'slurm_cluster: %s\n' "$*" >&2; exit 1; }
 
 action=${1:-}
 folder=${2:-}
-[[ -n $folder && $action =~ ^(start|stop|inside)$ ]] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 64; }
+[[ -n $folder && $action =~ ^(start|stop|inside)$ ]] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 64; }
 cpus=${MOLORA_SLURM_CPUS:-2}
 pmix_folder=/usr/lib/x86_64-linux-gnu
 
@@ -78,6 +79,9 @@ exec nsenter -t "\${first[0]}" -p -m nsenter -t "\$(cat "$folder/\$host.pid")" -
   env --chdir="\$PWD" SLURM_CONF="$folder/slurm.conf" "\$@"
 END
   chmod +x "$folder/on"
+  # All ranks on one core: where they outnumber the free cores, a rank that waits then hands the core to the one that
+  # works; spread over busy cores the same runs take ten times as long.
+  echo "exec taskset -c $(taskset -cp $$ | sed 's/.*[ ,-]//') slurmd -N \"\$1\"" >"$folder/slurmd"
 }
 
 # make_host NAME NUMBER: a sleeping process that keeps compute host NAME open, and a slurmd on it.
@@ -93,15 +97,11 @@ make_host() {
   ip link add "port$number" type veth peer name e0 netns "$!"
   ip link set "port$number" master bridge0 up
   nsenter -t "$!" -n sh -c "ip addr add 10.77.7.$number/24 dev e0; ip link set e0 up"
-  # All ranks on one core: where they outnumber the free cores, a rank that waits then hands the core to the one
-  # that works; spread over busy cores the same runs take ten times as long.
-  nsenter -t "$!" -n -u -m taskset -c "$core" slurmd -N "$name"
+  nsenter -t "$!" -n -u -m bash "$folder/slurmd" "$name"
 }
 
 # What the first process of the namespace does, on the login host.
 be_cluster() {
-  local core
-  core=$(taskset -cp $$ | sed 's/.*[ ,-]//')
   export SLURM_CONF=$folder/slurm.conf
   hostname login
   mount -t proc proc /proc

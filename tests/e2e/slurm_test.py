@@ -146,7 +146,7 @@ class SlurmLongE2E(SlurmJob):
         victims = [int(pid) for pid in self.on("n2", "pgrep", "-f", f"slurmd -N n2|slurmstepd: .{job}.").split()]
         self.assertGreaterEqual(len(victims), 2)
         self.on("n2", "kill", "-9", *victims)
-        self.addCleanup(self.on, "n2", "slurmd", "-N", "n2")
+        self.addCleanup(self.on, "n2", "bash", self.cluster / "slurmd", "n2")
         # slurmctld finds out after SlurmdTimeout; the ranks' own watch or the loss of srun may come first.
         self.wait_for_state(job, "PENDING", *("FAILED", "NODE_FAIL"), timeout=300)
         self.assert_no_process_left(timeout=120)

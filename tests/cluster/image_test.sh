@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Builds what the Dockerfile says in chroots, and uses it as its user: trains on two ranks with this repository as
+# /work, and answers over ssh as a worker of an MPIJob does. Needs root and mmdebstrap; takes as long as a whole build.
+#   image_test.sh [FOLDER]   FOLDER: where the chroots are made, and stay
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+command -v mmdebstrap >/dev/null || { echo "image_test: no mmdebstrap; run: bash tools/setup.sh image" >&2; exit 1; }
+keep=()
+[[ $# -eq 0 ]] || keep=(--keep "$1")
+# What was fetched already is not fetched again.
+wheels=${MOLORA_CACHE:-$HOME/.cache/molora}/wheels
+mkdir -p "$wheels"
+train='molora train configs/medqwen3-multitask.yaml --ranks 2 --set train.max_steps=3 --set eval.at_start=false
+  --set eval.max_samples_per_task=2 --set output_dir=/tmp/run'
+worker='set -e; mkdir -m 700 ~/.ssh; ssh-keygen -q -t ecdsa -N "" -f ~/.ssh/id_rsa
+  cp ~/.ssh/id_rsa.pub ~/.ssh/authorized_keys; /usr/sbin/sshd -f ~/.sshd_config
+  ssh 127.0.0.1 "molora --version && orted --version"'
+exec python3 tests/cluster/run_dockerfile.py "${keep[@]}" --mount "$wheels:/var/cache/molora/wheels" \
+  --mount "$PWD:/work" cluster/containers/Dockerfile . \
+  'test "$(id -un)" = molora && test "$PWD" = /work' 'molora --version' "${train//$'\n'/}" \
+  'molora verify /tmp/run' "$worker"
