@@ -27,7 +27,7 @@ package_of() {
 build() {
   local preset=${1:-cpu} library package
   bash tools/setup.sh
-  CXX=$(bash tools/find_compiler.sh) cmake --preset "$preset"
+  CXX=$(bash tools/find_compiler.sh) cmake --preset "$preset" -DMOLORA_TESTS=OFF
   cmake --build --preset "$preset" --target molora
   mkdir -p "$target/bin" "$target/lib" "$target/share"
   install build/bin/molora "$target/bin/"

@@ -114,8 +114,9 @@ class SlurmJob(Job):
 
     def start_again_now(self, job):
         """Slurm keeps a requeued job back for two minutes. Returns when it has been requeued, and started."""
-        self.wait_for_state(job, "PENDING")
-        self.on("login", "scontrol", "update", f"jobid={job}", "StartTime=now")
+        self.wait_until(f"job {job} requeued", lambda: self.job(job)["Restarts"] != "0")
+        # In the second of the requeue itself the nodes still refuse the job: "Job credential revoked".
+        self.on("login", "scontrol", "update", f"jobid={job}", "StartTime=now+3")
         self.wait_for_state(job, "RUNNING", *ENDED, timeout=60)
 
     def assert_no_process_left(self, timeout=60):
