@@ -6,7 +6,7 @@ import sys
 import tempfile
 import unittest
 
-from molora_job import ROOT
+from molora_job import MODEL, MOLORA, ROOT
 
 sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 from run_dockerfile import Refused, Build, expand, instructions  # noqa: E402
@@ -88,6 +88,26 @@ class ClusterFilesE2E(unittest.TestCase):
         self.assertIn("cd /src", stages[0]["post"])
         self.assertEqual(stages[1]["files from build"], ["/opt/molora /opt/molora"])
         self.assertIn("--from=build /opt/molora /opt/molora", folders)
+
+    def test_the_readme_explains_every_setting_that_the_supervisor_makes(self):
+        readme = (CLUSTER / "README.md").read_text()
+        for where in (["--ranks", "2"], ["--hosts", "a:4,b:4"]):
+            done = subprocess.run([MOLORA, "train", ROOT / "configs" / "medqwen3-multitask.yaml", *where,
+                                   "--set", f"model.path={ROOT / MODEL}", "--print-command"],
+                                  cwd=ROOT, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            names = re.findall(r"^export (\w+)=", done.stdout, re.MULTILINE)
+            self.assertIn("OMP_NUM_THREADS", names)
+            for name in names:
+                # "`OMPI_X_time`, `..._intvl`": what follows the last underscore may stand alone.
+                self.assertTrue(f"`{name}`" in readme or f"`..._{name.rsplit('_', 1)[1]}`" in readme, name)
+
+    def test_the_readme_explains_every_exit_code(self):
+        readme = (CLUSTER / "README.md").read_text()
+        codes = re.findall(r"k\w+ = (\d+),", (ROOT / "src" / "base" / "error.h").read_text())
+        self.assertGreaterEqual(len(codes), 7)
+        for code in codes:
+            self.assertRegex(readme, rf"(?m)^\| {code} \| \w")
 
     def test_a_dockerfile_that_is_not_understood_is_refused(self):
         for text, said in (("ADD x y", "the instruction ADD is not known"),
