@@ -157,6 +157,7 @@ void CheckpointSaver::begin_save(const BeginSave& save, const Progress& progress
     *manifest_.mutable_progress() = progress;
     *manifest_.mutable_config() = settings_.identity.config;
     manifest_.set_base_fingerprint(settings_.identity.base_fingerprint);
+    manifest_.set_architecture(settings_.identity.architecture);
     manifest_.set_data_fingerprint(settings_.identity.data_fingerprint);
     *manifest_.mutable_layout() = settings_.identity.layout;
     manifest_.set_reason(save.reason());

@@ -39,6 +39,7 @@ struct CheckpointIdentity {
   std::string base_fingerprint;
   std::string data_fingerprint;
   LayoutRecord layout;
+  std::string architecture;  // of the base: model/architecture_text.h
 };
 
 class CheckpointSaver {

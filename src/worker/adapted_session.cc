@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "checkpoint/load_checkpoint.h"
+#include "model/architecture_text.h"
 #include "worker/together.h"
 #include "worker/training_snapshot.h"
 
@@ -46,6 +47,13 @@ AdaptedSession::AdaptedSession(const ResolvedModel& model, Communicator& world)
           "{} was trained on a base model with fingerprint {}, {} has {}. Point model.path at the "
           "right one with --set model.path=FOLDER",
           model.step_folder.string(), model.base_fingerprint, config_.model().path(), fingerprint));
+    }
+    const std::string difference =
+        architecture_difference(model.architecture, architecture_text(session_.architecture()));
+    if (!difference.empty()) {
+      throw ConfigError(fmt::format(
+          "{} was trained on the same weights in another model: config.json of {} says {} now",
+          model.step_folder.string(), config_.model().path(), difference));
     }
     TrainingState state = adapter_state(session_.adapters());
     load_checkpoint(local_files(), model.step_folder, LoadScope::kAdapter, state);

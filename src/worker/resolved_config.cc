@@ -53,8 +53,10 @@ ResolvedModel resolve_model(const ModelArguments& arguments, Communicator& world
   const bool are_files =
       std::all_of(arguments.paths.begin(), arguments.paths.end(), is_config_file);
   if (are_files) {
-    return {
-        resolve_config({arguments.paths, arguments.overrides}, ConfigUse::kModel, world), {}, {}};
+    return {resolve_config({arguments.paths, arguments.overrides}, ConfigUse::kModel, world),
+            {},
+            {},
+            {}};
   }
   if (arguments.paths.size() != 1) {
     throw ConfigError(fmt::format(
@@ -69,6 +71,7 @@ ResolvedModel resolve_model(const ModelArguments& arguments, Communicator& world
   together(world, [&] {
     const CheckpointManifest manifest = read_manifest(local_files(), model.step_folder);
     model.base_fingerprint = manifest.base_fingerprint();
+    model.architecture = manifest.architecture();
     model.config = config_of(manifest, model.step_folder, arguments.overrides);
   });
   if (arguments.use_base) model.step_folder.clear();

@@ -18,7 +18,9 @@ RunConfig resolve_config(const ConfigArguments& arguments, ConfigUse use, Commun
 struct ResolvedModel {
   RunConfig config;
   std::filesystem::path step_folder;
-  std::string base_fingerprint;  // that the adapter was trained on; empty without a step folder
+  // That the adapter was trained on; empty without a step folder.
+  std::string base_fingerprint;
+  std::string architecture;
 };
 // Collective. Throws: ConfigError, CheckpointError.
 ResolvedModel resolve_model(const ModelArguments& arguments, Communicator& world);

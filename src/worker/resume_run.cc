@@ -9,6 +9,7 @@
 #include "checkpoint/manifest.h"
 #include "checkpoint/saved_tensors.h"
 #include "config/resume_changes.h"
+#include "model/architecture_text.h"
 #include "parallel/replica_audit.h"
 #include "worker/together.h"
 #include "worker/training_snapshot.h"
@@ -19,11 +20,19 @@ namespace {
 
 void check_base(const CheckpointManifest& manifest, const CheckpointIdentity& identity,
                 const std::filesystem::path& step_folder) {
-  if (manifest.base_fingerprint() == identity.base_fingerprint) return;
+  if (manifest.base_fingerprint() != identity.base_fingerprint) {
+    throw ConfigError(fmt::format(
+        "{} was made with another base model: its fingerprint is {}, that of model.path is {}. "
+        "Adapters fit only the weights that they were trained on",
+        step_folder.string(), manifest.base_fingerprint(), identity.base_fingerprint));
+  }
+  const std::string difference =
+      architecture_difference(manifest.architecture(), identity.architecture);
+  if (difference.empty()) return;
   throw ConfigError(fmt::format(
-      "{} was made with another base model: its fingerprint is {}, that of model.path is {}. "
-      "Adapters fit only the weights that they were trained on",
-      step_folder.string(), manifest.base_fingerprint(), identity.base_fingerprint));
+      "{} was made with the same weights in another model: config.json of model.path says {} now. "
+      "Adapters fit only the model that they were trained on",
+      step_folder.string(), difference));
 }
 
 // The progress says which row of the data comes next; of other data that is another row.

@@ -11,6 +11,7 @@
 #include "config/resolved_yaml.h"
 #include "io/file.h"
 #include "io/file_lock.h"
+#include "model/architecture_text.h"
 #include "parallel/replica_audit.h"
 #include "train/trainer.h"
 #include "watch/black_box.h"
@@ -112,7 +113,8 @@ TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& argument
                       session_, world_);
   }
   const CheckpointIdentity identity{config_, session_.weights().fingerprint(),
-                                    data_.cache().fingerprint(), saved_layout(config_, session_)};
+                                    data_.cache().fingerprint(), saved_layout(config_, session_),
+                                    architecture_text(session_.architecture())};
   if (!resume_from_.empty()) {
     progress_ = resume_run(resume_from_, identity, arguments.change_policy,
                            {session_.adapters(), optimizer_, session_.mesh(), world_});

@@ -1,4 +1,5 @@
 """What a person is told when something is wrong: once, with the place, and with the documented code."""
+import json
 import re
 import shutil
 import unittest
@@ -58,6 +59,20 @@ class ErrorsE2E(Job):
         log = self.complain("eval", self.folder / "run", "--set", f"model.path={model}", "--data",
                             "tests/assets/data/multitask/dev.jsonl")
         self.assertIn("fingerprint", log)
+
+    def test_the_same_weights_in_another_model_are_refused(self):
+        self.train("run", 1, "train.max_steps=2")
+        model = self.folder / "model"
+        shutil.copytree(ROOT / MODEL, model)
+        config = model / "config.json"
+        fields = json.loads(config.read_text())
+        fields["rms_norm_eps"] *= 10
+        config.write_text(json.dumps(fields))
+        log = self.complain(*self.train_arguments("run", 1, "train.max_steps=2", f"model.path={model}"))
+        self.assertIn("rms_norm_eps: 1e-06 -> 1e-05", log)
+        log = self.complain("eval", self.folder / "run", "--set", f"model.path={model}", "--data",
+                            "tests/assets/data/multitask/dev.jsonl")
+        self.assertIn("rms_norm_eps", log)
 
     def test_resume_none_does_not_mix_with_an_old_run(self):
         self.train("run", 1, "train.max_steps=1")
