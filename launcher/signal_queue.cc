@@ -19,7 +19,10 @@ SignalQueue::SignalQueue(std::span<const int> signals) {
   const int error = ::pthread_sigmask(SIG_BLOCK, &watched, &before_);
   if (error != 0) throw IoError(fmt::format("signals cannot be blocked: {}", std::strerror(error)));
   descriptor_ = FileDescriptor(::signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!descriptor_) throw IoError(fmt::format("no signalfd: {}", std::strerror(errno)));
+  if (descriptor_) return;
+  const int reason = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  throw IoError(fmt::format("no signalfd: {}", std::strerror(reason)));
 }
 
 SignalQueue::~SignalQueue() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
