@@ -230,8 +230,6 @@ std::string advice(const Reason& reason) {
     case FAULT_CRASH:
     case FAULT_EARLY_EXIT:
       return fmt::format("see {}", log);
-    case FAULT_LAUNCH:
-      return "see logs/launcher.log";
     default:
       return {};
   }

@@ -233,7 +233,8 @@ void Monitor::decide_missing() {
 void Monitor::decide_launch_failed() {
   Reason reason = plain_reason(
       options_.attempt == 1 ? FAULT_LAUNCH : FAULT_LOST,
-      fmt::format("the ranks could not be started: {} ended with code {} before any was heard of",
+      fmt::format("the ranks could not be started: {} ended with code {} before any was heard of "
+                  "(logs/launcher.log)",
                   options_.launcher, *launcher_code_));
   reason.set_phase(PHASE_START);
   finish(std::move(reason));

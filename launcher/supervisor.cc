@@ -82,12 +82,23 @@ class Supervisor {
       result.exit_code = static_cast<int>(exit_code_of(FAULT_LAUNCH));
       result.reason->set_exit_code(result.exit_code);
       result.reason->set_attempt(number_);
-      result.reason->set_sentence(fmt::format(
-          "the ranks could not be started: {}; install Open MPI (Debian: openmpi-bin) or Slurm's "
-          "srun, or start the ranks with your own launcher",
-          error.what()));
+      result.reason->set_sentence(
+          fmt::format("the ranks could not be started: {}{}", error.what(), missing_text()));
       return result;
     }
+  }
+
+  // What to do when there is no launcher on this machine; "" when there is.
+  std::string missing_text() const {
+    const Environment environment = process_environment();
+    const auto is_missing = [&](LaunchPlan::Launcher launcher, const char* program) {
+      return plan_.launcher == launcher && program_on_path(environment, program).empty();
+    };
+    if (is_missing(LaunchPlan::Launcher::kMpirun, "mpirun")) {
+      return "; install Open MPI (Debian: openmpi-bin) or start the ranks with your own launcher";
+    }
+    return is_missing(LaunchPlan::Launcher::kSrun, "srun") ? "; install Slurm's client programs"
+                                                           : "";
   }
 
   int end_well(int code) {

@@ -1,5 +1,10 @@
 // Whole jobs under the supervisor, with a worker that breaks as told and in place of mpirun a shell
 // script: the right name, code and action for each fault, in time, and nothing left behind.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -164,6 +169,61 @@ TEST(SupervisedJob, AnMpirunThatFailsIsQuotedAndNotStartedAgain) {
   EXPECT_EQ(job.reason().fault(), FAULT_LAUNCH);
   EXPECT_THAT(job.log(), AllOf(HasSubstr("fake mpirun: no host can be reached"),
                                HasSubstr("mpirun ended with code 213")));
+}
+
+TEST(SupervisedJob, WithoutAnMpirunItSaysWhatToInstall) {
+  StartedJob job("supervise", {}, {"PATH=/nowhere"});
+  EXPECT_EQ(job.wait(kUsual), 74) << job.log();
+  EXPECT_EQ(job.reason().fault(), FAULT_LAUNCH);
+  EXPECT_THAT(job.reason().sentence(),
+              AllOf(HasSubstr("mpirun cannot be started: No such file or directory"),
+                    HasSubstr("install Open MPI")));
+}
+
+// A memory control group of this machine with a limit, while it lives; not on every machine.
+class LimitedGroup {
+ public:
+  LimitedGroup() {
+    for (const auto& [root, limit] : {std::pair{"/sys/fs/cgroup/memory/", "memory.limit_in_bytes"},
+                                      std::pair{"/sys/fs/cgroup/", "memory.max"}}) {
+      path_ = root + std::string("molora-test-") + std::to_string(::getpid());
+      std::error_code ignored;
+      if (!std::filesystem::create_directory(path_, ignored)) continue;
+      std::ofstream file(path_ / limit);
+      file << (uint64_t{96} << 20) << std::flush;
+      if (file.good()) return;
+      std::filesystem::remove(path_, ignored);
+    }
+    path_.clear();
+  }
+  ~LimitedGroup() {
+    std::error_code ignored;
+    const auto is_gone = [&] { return path_.empty() || ::rmdir(path_.c_str()) == 0; };
+    StartedJob::wait_for(5.0, is_gone);
+  }
+  LimitedGroup(const LimitedGroup&) = delete;
+  LimitedGroup& operator=(const LimitedGroup&) = delete;
+  LimitedGroup(LimitedGroup&&) = delete;
+  LimitedGroup& operator=(LimitedGroup&&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+TEST(SupervisedJob, ARankThatTheKernelKillsForMemoryIsOutOfMemory) {
+  const LimitedGroup group;
+  if (group.path().empty()) GTEST_SKIP() << "no memory control group can be made here";
+  StartedJob job("supervise", {"fault=memory", "max_restarts=0"},
+                 {"FAKE_CGROUP=" + group.path().string()});
+  EXPECT_EQ(job.wait(40.0), 71) << job.log();
+  EXPECT_EQ(job.reason().fault(), FAULT_MEMORY);
+  EXPECT_EQ(job.reason().rank(), 1);
+  EXPECT_THAT(job.reason().sentence(),
+              AllOf(HasSubstr("out of memory: the kernel killed rank 1"),
+                    HasSubstr(" GiB in step 3"), HasSubstr("train.micro_batch_size")));
+  expect_nothing_left(job);
 }
 
 TEST(SupervisedJob, OneRankNeedsNoMpirun) {

@@ -71,7 +71,8 @@ class FakeWorker {
   int run(bool resumes) {
     box_.set_run(folder_, supervisor_config(settings_));
     box_.enter_phase(PHASE_LOAD);
-    if (is_here("config", 0)) throw ConfigError("train.steps: -1, expected at least 1\nsecond line");
+    if (is_here("config", 0))
+      throw ConfigError("train.steps: -1, expected at least 1\nsecond line");
     const int first = resumes ? saved_step() : 0;
     box_.set_saved_step(first);
     box_.set_step(first);
@@ -97,7 +98,7 @@ class FakeWorker {
   void collective(const char* operation) {
     const uint64_t sequence = ++sequence_;
     box_.enter_collective(communicator_, sequence, operation, 64);
-    collectives_.meet(sequence);
+    collectives_.meet(sequence, operation);
     box_.leave_collective();
   }
 
@@ -108,10 +109,14 @@ class FakeWorker {
     if (is_stop_asked) collectives_.stop_after(step);
     collective("all_to_all");
     break_if_told(step);
-    collective("all_reduce");
+    if (!is_here("skip", step)) collective("all_reduce");
     box_.set_step(step);
     std::fprintf(stderr, "step %d of start %d\n", step, attempt_);
-    std::fprintf(stderr, "\x1fp" "bar %d\n\x1fq" "only in the file %d\n", step, step);
+    std::fprintf(stderr,
+                 "\x1fp"
+                 "bar %d\n\x1fq"
+                 "only in the file %d\n",
+                 step, step);
   }
 
   void break_if_told(int step) {
@@ -124,7 +129,8 @@ class FakeWorker {
     while (is_here("loop", step)) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     if (is_here("kill_agent", step)) ::kill(::getppid(), SIGKILL);
     if (is_here("stop_agent", step)) ::kill(::getppid(), SIGSTOP);
-    if (is_here("skip", step)) ++sequence_;
+    std::vector<std::vector<char>> taken;  // touched, until there is no more
+    while (is_here("memory", step)) taken.emplace_back(1 << 20, 'x');
     if (is_here("grandchild", step)) leave_grandchild();
     if (is_here("last_words", step)) {
       std::fputs("these are my last words", stderr);
@@ -187,6 +193,8 @@ int work(const std::string& folder, const FakeSettings& settings, bool resumes) 
 }
 
 int supervise(const std::string& folder, const FakeSettings& settings, int argc, char** argv) {
+  const std::string group = variable_or("FAKE_CGROUP", "");
+  if (!group.empty()) std::ofstream(group + "/cgroup.procs") << ::getpid() << std::flush;
   SupervisedJob job;
   job.config.set_output_dir(folder);
   *job.config.mutable_supervisor() = supervisor_config(settings);
