@@ -21,7 +21,7 @@ libraries_of() { ldd "$@" | awk '$2 == "=>" && $3 ~ /^\// {print $3}' | sort -u;
 package_of() {
   local file
   file=$(readlink -f "$1")
-  dpkg -S "$file" "${file#/usr}" 2>/dev/null | sed -n '1s/:.*//p'
+  { dpkg -S "$file" "${file#/usr}" 2>/dev/null || true; } | sed -n '1s/:.*//p'
 }
 
 build() {

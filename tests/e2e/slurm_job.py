@@ -1,6 +1,7 @@
 """Jobs on the Slurm cluster of tests/cluster/slurm_cluster.sh: submit, signal, wait, and look for what they left."""
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 import time
@@ -25,6 +26,19 @@ def marked_processes(mark):
             if folder.name.isdigit() and mark.encode() in (folder / "environ").read_bytes():
                 found.append((int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()))
         except OSError:  # it has ended, or belongs to the kernel
+            continue
+    return found
+
+
+def processes_of(uts, pattern):
+    """The ids of the processes on the host with this UTS namespace whose command line fits."""
+    found = []
+    for folder in pathlib.Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and os.readlink(folder / "ns" / "uts") == uts and re.search(
+                    pattern, (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()):
+                found.append(int(folder.name))
+        except OSError:
             continue
     return found
 
@@ -91,7 +105,8 @@ class SlurmJob(Job):
         while not condition():
             if time.monotonic() > deadline:
                 logs = "\n".join(f"{path}:\n{path.read_text()}" for path in self.folder.glob("job-*.log"))
-                self.fail(f"after {timeout} s not yet: {what}\n{self.on('login', 'squeue')}\n{logs}")
+                self.fail(f"after {timeout} s not yet: {what}\n{self.on('login', 'squeue')}\n"
+                          f"{marked_processes(self.mark)}\n{logs}")
             time.sleep(0.1)
 
     def wait_for_state(self, job, *states, timeout=240):
