@@ -160,8 +160,8 @@ void AgentServer::greet(Connection& connection, const FromAgent& message, AgentE
 }
 
 bool AgentServer::is_connected(int rank) const {
-  return std::ranges::any_of(
-      connections_, [rank](const auto& connection) { return connection->rank == rank; });
+  return std::ranges::any_of(connections_,
+                             [rank](const auto& connection) { return connection->rank == rank; });
 }
 
 std::string make_token() {

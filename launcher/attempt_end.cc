@@ -43,12 +43,18 @@ FaultKind fault_of_code(int code) {
 }
 
 // Smaller ones are nearer to the cause; those of one class are told apart by time.
-enum class Closeness { kOwnWord, kSeenFromOutside, kGone, kOthersAreLost, kGood };
+enum class Closeness { kOwnWord, kSeenFromOutside, kOthersAreLost, kEndedByOthers, kGood };
+
+// What launchers end their ranks with, before they take KILL.
+bool is_launcher_signal(int signal) {
+  return signal == SIGTERM || signal == SIGINT || signal == SIGHUP;
+}
 
 Closeness closeness(const RankEnd& end) {
-  if (end.kind != RankEnd::Kind::kLeft) return Closeness::kGone;
+  if (end.kind != RankEnd::Kind::kLeft) return Closeness::kSeenFromOutside;
   const FaultKind fault = fault_of_departure(end.departure);
   const bool has_word = end.departure.fault() != FAULT_NONE || fault == FAULT_MEMORY;
+  if (!has_word && is_launcher_signal(end.departure.signal())) return Closeness::kEndedByOthers;
   if (fault == FAULT_LOST && end.departure.signal() == 0) return Closeness::kOthersAreLost;
   if (fault != FAULT_NONE) return has_word ? Closeness::kOwnWord : Closeness::kSeenFromOutside;
   return is_early(end) ? Closeness::kSeenFromOutside : Closeness::kGood;
@@ -121,10 +127,20 @@ std::string gone_text(std::span<const RankEnd> ends, const RankEnd& end) {
   return fmt::format("{} {} vanished with its agent {}", who, verb, where_text(end.last));
 }
 
+// An exception that was caught has left its place; its step's latest collective is near.
+std::string place_in_step(const RankState& state) {
+  if (!state.place().empty()) return fmt::format(" ({})", state.place());
+  const CollectiveEvent& latest = state.latest();
+  if (latest.place().empty() || latest.step() != state.step()) return {};
+  return fmt::format(" (after {}, {})", latest.operation(), latest.place());
+}
+
 void set_where(Reason& reason, const RankState& state) {
   reason.set_phase(state.phase());
   reason.set_step(state.phase() == PHASE_STEP ? state.step() + 1 : state.step());
-  if (!state.place().empty()) reason.set_place(state.place());
+  const bool has_left_place = state.place().empty() && state.latest().step() == state.step();
+  const std::string& place = has_left_place ? state.latest().place() : state.place();
+  if (!place.empty()) reason.set_place(place);
   if (state.has_latest()) {
     reason.set_operation(state.latest().operation());
     reason.set_sequence(state.latest().sequence());
@@ -242,9 +258,7 @@ std::string where_text(const RankState& state) {
     case PHASE_LOAD:
       return "while loading";
     case PHASE_STEP:
-      return state.place().empty()
-                 ? fmt::format("in step {}", state.step() + 1)
-                 : fmt::format("in step {} ({})", state.step() + 1, state.place());
+      return fmt::format("in step {}{}", state.step() + 1, place_in_step(state));
     case PHASE_EVALUATE:
       return fmt::format("while evaluating after step {}", state.step());
     case PHASE_SAVE:

@@ -117,13 +117,12 @@ ChildProcess::ChildProcess(const Start& start) : out_(FileDescriptor()), err_(Fi
   PipeEnds out = make_pipe();
   PipeEnds err = make_pipe();
   PipeEnds failure = make_pipe();
-  const ExecPlan plan{words,          environment,         start.signal_mask,
-                      start.has_stdin, ::getpid(),         out.write.get(),
-                      err.write.get(), failure.write.get()};
+  const ExecPlan plan{words,      environment,     start.signal_mask, start.has_stdin,
+                      ::getpid(), out.write.get(), err.write.get(),   failure.write.get()};
   pid_ = ::fork();
   if (pid_ < 0) {
-    throw IoError(fmt::format("{} cannot be started: {}", start.command.words[0],
-                              std::strerror(errno)));
+    throw IoError(
+        fmt::format("{} cannot be started: {}", start.command.words[0], std::strerror(errno)));
   }
   if (pid_ == 0) become(plan);
   ::setpgid(pid_, pid_);

@@ -4,12 +4,12 @@
 // through pipes, and it is sent TERM when this process dies.
 #pragma once
 
+#include <signal.h>
+#include <sys/types.h>
+
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <signal.h>
-#include <sys/types.h>
 
 #include "launcher/launch_command.h"
 #include "launcher/output_pipe.h"

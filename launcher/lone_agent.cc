@@ -47,10 +47,11 @@ int LoneAgent::run() {
       end_worker();
       return static_cast<int>(ExitCode::kPeer);
     }
-    if (is_expired(now)) return expire();
+    const RankState state = view_.state(now);
+    process_.watch_shared_memory(state.phase(), now);
+    if (is_expired(state)) return expire();
     if (now < next_look_) continue;
-    next_look_ = now + 1.0;
-    process_.note_shared_memory();
+    next_look_ = now + 1.0;  // for a question in the run's folder
     answer_request(now);
   }
   look_for_folder();
@@ -64,7 +65,9 @@ void LoneAgent::wait() {
   ::poll(&wanted, 1, kPollMs);
   while (const std::optional<int> signal = signals_.next()) {
     if (*signal == SIGCHLD) continue;
-    has_passed_end_on_ |= *signal == SIGTERM || *signal == SIGINT || *signal == SIGHUP;
+    const bool ends = *signal == SIGTERM || *signal == SIGINT || *signal == SIGHUP;
+    has_passed_end_on_ |= ends;
+    if (ends) process_.note_shared_memory();
     process_.signal(*signal);
   }
   process_.look();
@@ -82,8 +85,7 @@ void LoneAgent::look_for_folder() {
   }
 }
 
-bool LoneAgent::is_expired(double now) {
-  const RankState state = view_.state(now);
+bool LoneAgent::is_expired(const RankState& state) const {
   return flights_ && state.deadline() > 0.0 && state.seconds_since_progress() > state.deadline();
 }
 

@@ -31,7 +31,7 @@ class LoneAgent {
  private:
   void wait();
   void look_for_folder();
-  bool is_expired(double now);
+  bool is_expired(const RankState& state) const;
   void answer_request(double now);
   int expire();
   void explain_end();

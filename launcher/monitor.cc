@@ -152,6 +152,9 @@ void Monitor::look_for_expiry(double now) {
     return rank.last.seconds_since_progress() > deadline || is_held_up_by_stopped(rank, now);
   });
   if (!is_expired) return;
+  const bool has_one_left = std::ranges::any_of(
+      ranks_, [](const Watched& rank) { return rank.end && is_early(*rank.end); });
+  if (has_one_left) return decide_ends();  // no need to ask whom they wait for
   stage_ = Stage::kGatheringRecords;
   wants_records_ = true;
   until_ = now + kSecondsForRecords;

@@ -16,7 +16,7 @@ class StopRequest {
     if (asks) ++num_asked_;
   }
 
-  bool is_asked() const { return is_asked_; }       // save and leave
+  bool is_asked() const { return is_asked_; }        // save and leave
   bool is_urgent() const { return num_asked_ > 1; }  // end the ranks
   bool is_last() const { return num_asked_ > 2; }    // without waiting for them
   int signal() const { return signal_; }             // the latest

@@ -121,6 +121,7 @@ void SupervisedAgent::send_lines(LogLines::Stream stream, std::string text) {
 
 void SupervisedAgent::report(double now) {
   RankState state = view_.state(now);
+  process_.watch_shared_memory(state.phase(), now);
   if (view_.has_failure() && !has_told_failure_) {
     // At once: the launcher may kill us before the worker has left.
     has_told_failure_ = true;
@@ -131,12 +132,6 @@ void SupervisedAgent::report(double now) {
   next_beat_ = now + kSecondsBetweenBeats;
   told_phase_ = state.phase();
   told_process_ = state.process();
-  if (now >= next_look_at_memory_ || is_news) {
-    // Segments are made early; later a look from time to time is enough.
-    const bool is_early = state.phase() == PHASE_START || state.phase() == PHASE_LOAD;
-    next_look_at_memory_ = now + (is_early ? 1.0 : 10.0);
-    process_.note_shared_memory();
-  }
   FromAgent message;
   *message.mutable_state() = std::move(state);
   link_.send(message);

@@ -54,7 +54,6 @@ class SupervisedAgent {
   AgentLink link_;
   double heartbeat_timeout_;
   double next_beat_ = 0.0;
-  double next_look_at_memory_ = 0.0;
   Phase told_phase_ = PHASE_START;
   RankState::Process told_process_ = RankState::running;
   bool has_told_failure_ = false;

@@ -115,10 +115,10 @@ class Supervisor {
     const Reason& reason = *result.reason;
     if (!policy_) policy_.emplace(job_.config.supervisor(), result.first_saved_step);
     if (result.saved_step > result.first_saved_step) has_saved_ = true;
-    const RestartDecision decision = policy_->decide(
-        {reason.fault(), std::max(result.saved_step, result.first_saved_step), plan_host(reason),
-         stop_.is_asked()},
-        can_run_without());
+    const RestartDecision decision =
+        policy_->decide({reason.fault(), std::max(result.saved_step, result.first_saved_step),
+                         plan_host(reason), stop_.is_asked()},
+                        can_run_without());
     if (decision.kind == RestartDecision::kEnd) return end_badly(reason, decision.why);
     words_ = resumed_words(job_.program_and_arguments, job_.config.checkpoint().resume(),
                            has_saved_ ? Checkpoints::kOfThisRun : Checkpoints::kNone);

@@ -73,6 +73,19 @@ void WorkerProcess::describe(RankState& state) {
   state.set_peak_memory_bytes(peak_memory_bytes_);
 }
 
+void WorkerProcess::watch_shared_memory(Phase phase, double now) {
+  constexpr double kSecondsOfChange = 5.0;  // segments are made when something begins
+  constexpr double kSecondsBetweenLooks = 10.0;
+  if (phase != phase_) {
+    phase_ = phase;
+    phase_since_ = now;
+  }
+  const bool is_early = phase == PHASE_START || phase == PHASE_LOAD;
+  if (!is_early && now - phase_since_ > kSecondsOfChange && now < next_look_) return;
+  next_look_ = now + kSecondsBetweenLooks;
+  note_shared_memory();
+}
+
 int WorkerProcess::exit_code() const {
   constexpr int kSignalBase = 128;
   return departure_.signal() != 0 ? kSignalBase + departure_.signal() : departure_.exit_code();

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <optional>
 #include <set>
 
 #include "launcher/memory_events.h"
@@ -33,7 +34,10 @@ class WorkerProcess {
   void signal(int signal);
   // SIGKILL to all of its process group.
   void kill() const;
-  // Notes the shared memory that it has mapped now.
+  // Notes the shared memory that it has mapped. To be called often; looks seldom once the worker
+  // has been in the same phase for a while. `now` in seconds.
+  void watch_shared_memory(Phase phase, double now);
+  // ... at once.
   void note_shared_memory() { shared_memory_.look_at(pid_); }
   // Removes what it has left of that. REQUIRES: it has ended.
   void remove_shared_memory() { shared_memory_.remove(); }
@@ -48,6 +52,9 @@ class WorkerProcess {
   uint64_t peak_memory_bytes_ = 0;
   MemoryEvents memory_events_;
   SharedMemoryFiles shared_memory_;
+  std::optional<Phase> phase_;
+  double phase_since_ = 0.0;
+  double next_look_ = 0.0;
 };
 
 }  // namespace molora

@@ -37,8 +37,9 @@ TEST(SupervisedJob, EndsWithZeroAndKeepsALogForEachRank) {
                                HasSubstr("[rank 1] step 4 of start 1"),
                                HasSubstr("[rank 0] rank 0 is done"), Not(HasSubstr("bar")),
                                Not(HasSubstr("only in the file")), Not(HasSubstr("fake mpirun"))));
-  EXPECT_THAT(job.file("logs/rank-1.log"),
-              AllOf(HasSubstr("--- start 1"), HasSubstr("step 4 of start 1\nonly in the file 4\n")));
+  EXPECT_THAT(
+      job.file("logs/rank-1.log"),
+      AllOf(HasSubstr("--- start 1"), HasSubstr("step 4 of start 1\nonly in the file 4\n")));
   EXPECT_THAT(job.file("logs/launcher.log"), HasSubstr("fake mpirun: starting 2 ranks"));
   EXPECT_FALSE(std::filesystem::exists(job.run_folder() / "reason.json"));
   expect_nothing_left(job);
@@ -47,11 +48,12 @@ TEST(SupervisedJob, EndsWithZeroAndKeepsALogForEachRank) {
 TEST(SupervisedJob, ARankThatIsKilledIsNamedAndTheRunGoesOnFromItsCheckpoint) {
   StartedJob job("supervise", {"fault=kill", "step=5"});
   EXPECT_EQ(job.wait(kUsual), 0) << job.log();
-  EXPECT_THAT(job.log(), AllOf(HasSubstr("rank 1 (host "),
-                               HasSubstr("was killed by signal 9 (SIGKILL) in step 5 (layer 3 "
-                                         "down_proj, backward)"),
-                               HasSubstr("the run goes on from step 4"),
-                               HasSubstr("step 6 of start 2"), Not(HasSubstr("step 4 of start 2"))));
+  EXPECT_THAT(job.log(),
+              AllOf(HasSubstr("rank 1 (host "),
+                    HasSubstr("was killed by signal 9 (SIGKILL) in step 5 (layer 3 "
+                              "down_proj, backward)"),
+                    HasSubstr("the run goes on from step 4"), HasSubstr("step 6 of start 2"),
+                    Not(HasSubstr("step 4 of start 2"))));
   EXPECT_THAT(job.file("logs/rank-1.log"), AllOf(HasSubstr("start 1,"), HasSubstr("start 2,")));
   EXPECT_THAT(job.file("logs/faults.jsonl"),
               AllOf(HasSubstr("\"FAULT_LOST\""), HasSubstr("\"rank\":1")));
@@ -80,8 +82,9 @@ class SupervisedFault : public ::testing::TestWithParam<Expected> {};
 
 TEST_P(SupervisedFault, HasItsCodeItsNameAndItsSentence) {
   const Expected& expected = GetParam();
-  StartedJob job("supervise", {std::string("fault=") + expected.kind, "max_restarts=0",
-                               "deadline=2", std::string(expected.kind) == "config" ? "step=0" : "step=3"});
+  StartedJob job("supervise",
+                 {std::string("fault=") + expected.kind, "max_restarts=0", "deadline=2",
+                  std::string(expected.kind) == "config" ? "step=0" : "step=3"});
   EXPECT_EQ(job.wait(kUsual), expected.exit_code) << job.log();
   const Reason reason = job.reason();
   EXPECT_EQ(reason.fault(), expected.fault) << reason.DebugString();
@@ -100,7 +103,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Expected{"kill", 76, FAULT_LOST, "was killed by signal 9"},
         Expected{"segfault", 70, FAULT_CRASH, "crashed with signal 11 (SIGSEGV) in step 3"},
-        Expected{"throw", 70, FAULT_INTERNAL, "in step 3 (layer 3 down_proj, backward): layer 3: a check"},
+        Expected{"throw", 70, FAULT_INTERNAL,
+                 "in step 3 (after all_to_all, layer 3 down_proj, backward): layer 3: a check"},
         Expected{"config", 64, FAULT_CONFIG, "while loading: train.steps: -1, expected at least 1"},
         Expected{"exit0", 70, FAULT_EARLY_EXIT, "rank 1 of 2"},
         Expected{"exit3", 70, FAULT_INTERNAL, "left with code 3 in step 3"},

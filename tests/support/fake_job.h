@@ -52,9 +52,10 @@ class FakeCollectives {
     shared_ = static_cast<Shared*>(memory);
   }
 
-  // Waits for all ranks.
-  void meet(uint64_t sequence) {
-    std::atomic<int>& arrived = shared_->arrived[sequence % kMaxSequence];
+  // Waits for all ranks in the collective of this number; those that call it otherwise do not meet.
+  void meet(uint64_t sequence, const std::string& operation) {
+    const uint64_t kind = operation == "all_to_all" ? 0 : operation == "all_reduce" ? 1 : 2;
+    std::atomic<int>& arrived = shared_->arrived[(sequence * 3 + kind) % kSlots];
     ++arrived;
     while (arrived < world_size_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
@@ -65,11 +66,11 @@ class FakeCollectives {
   }
   bool is_last(int step) const { return shared_->last_step != 0 && step >= shared_->last_step; }
 
-  static constexpr uint64_t kMaxSequence = 4096;
+  static constexpr uint64_t kSlots = 16384;
 
  private:
   struct Shared {
-    std::atomic<int> arrived[kMaxSequence];
+    std::atomic<int> arrived[kSlots];
     std::atomic<int> last_step;
   };
   Shared* shared_ = nullptr;

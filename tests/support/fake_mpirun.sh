@@ -19,8 +19,12 @@ printf 'fake mpirun: starting %d ranks\n' "$np" >&2
 
 ranks=()
 end_all() {
+  trap '' TERM INT
   kill -TERM "${ranks[@]}" 2>/dev/null
-  sleep 1
+  for ((i = 0; i < 20; ++i)); do
+    kill -0 "${ranks[@]}" 2>/dev/null || return
+    sleep 0.05
+  done
   kill -KILL "${ranks[@]}" 2>/dev/null
 }
 trap 'end_all; exit 143' TERM INT
