@@ -16,11 +16,11 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "launcher/lone_agent.h"
-#include "launcher/output_pipe.h"
-#include "launcher/rank_environment.h"
-#include "launcher/signal_queue.h"
-#include "launcher/supervised_agent.h"
+#include "launcher/agent/lone_agent.h"
+#include "launcher/agent/rank_environment.h"
+#include "launcher/agent/supervised_agent.h"
+#include "launcher/system/output_pipe.h"
+#include "launcher/system/signal_queue.h"
 
 namespace molora {
 

@@ -14,9 +14,9 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "launcher/launch_plan.h"
-#include "launcher/machine.h"
-#include "launcher/slurm_allocation.h"
+#include "launcher/plan/launch_plan.h"
+#include "launcher/plan/machine.h"
+#include "launcher/plan/slurm_allocation.h"
 
 namespace molora {
 

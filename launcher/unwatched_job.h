@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "launcher/launch_command.h"
 #include "launcher/launch_options.h"
+#include "launcher/plan/launch_command.h"
 
 namespace molora {
 

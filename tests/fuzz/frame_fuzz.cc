@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "base/error.h"
-#include "launcher/frame.h"
-#include "launcher/monitor.h"
-#include "launcher/visible_text.h"
+#include "launcher/system/frame.h"
+#include "launcher/supervise/monitor.h"
+#include "launcher/supervise/visible_text.h"
 #include "supervision.pb.h"
 
 namespace {

@@ -43,7 +43,7 @@ CONFINED = {
 # calls -> files that may make them
 CONFINED_CALLS = {
     r"\bgetenv\(": [r"launcher/.*", r"src/comm/mpi_env\.cc", r"src/worker/main\.cc"],
-    r"\b(exit|_exit|abort|quick_exit)\(": [r"launcher/(unwatched_job|child_process|rank_agent)\.cc", r"src/watch/fault_injection\.cc",
+    r"\b(exit|_exit|abort|quick_exit)\(": [r"launcher/(unwatched_job|supervise/child_process|rank_agent)\.cc", r"src/watch/fault_injection\.cc",
                                                    r"src/worker/(main|stop_request)\.cc"],
     r"std::cout|\bprintf\(|\bputs\(": [r"launcher/main\.cc", r"src/worker/.*"],
     r"\bMPI_[A-Z]": [r"src/comm/.*"],

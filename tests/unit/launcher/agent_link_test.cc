@@ -1,5 +1,5 @@
 // Both ends of the connection between an agent and its supervisor, over the loopback.
-#include "launcher/agent_link.h"
+#include "launcher/agent/agent_link.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -13,7 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "launcher/agent_server.h"
+#include "launcher/supervise/agent_server.h"
 #include "support/captured_log.h"
 #include "support/expect_throw.h"
 #include "support/few_descriptors.h"

@@ -1,4 +1,4 @@
-#include "launcher/attempt_end.h"
+#include "launcher/supervise/attempt_end.h"
 
 #include <signal.h>
 

@@ -1,4 +1,4 @@
-#include "launcher/child_process.h"
+#include "launcher/supervise/child_process.h"
 
 #include <signal.h>
 #include <sys/prctl.h>
@@ -13,8 +13,8 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "launcher/signal_queue.h"
-#include "launcher/worker_process.h"
+#include "launcher/agent/worker_process.h"
+#include "launcher/system/signal_queue.h"
 #include "support/expect_throw.h"
 #include "support/few_descriptors.h"
 

@@ -1,4 +1,4 @@
-#include "launcher/flight_files.h"
+#include "launcher/agent/flight_files.h"
 
 #include <gtest/gtest.h>
 

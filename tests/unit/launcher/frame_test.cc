@@ -1,4 +1,4 @@
-#include "launcher/frame.h"
+#include "launcher/system/frame.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -9,7 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "launcher/file_descriptor.h"
+#include "launcher/system/file_descriptor.h"
 #include "supervision.pb.h"
 #include "support/expect_throw.h"
 

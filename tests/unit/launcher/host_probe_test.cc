@@ -1,4 +1,4 @@
-#include "launcher/host_probe.h"
+#include "launcher/plan/host_probe.h"
 
 #include <signal.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "launcher/launch_command.h"
+#include "launcher/plan/launch_command.h"
 
 #include <array>
 #include <cstdio>

@@ -1,4 +1,4 @@
-#include "launcher/log_relay.h"
+#include "launcher/supervise/log_relay.h"
 
 #include <fcntl.h>
 #include <pty.h>
@@ -11,8 +11,8 @@
 #include <gtest/gtest.h>
 
 #include "base/log.h"
-#include "launcher/frame.h"
-#include "launcher/output_pipe.h"
+#include "launcher/system/frame.h"
+#include "launcher/system/output_pipe.h"
 #include "support/captured_log.h"
 #include "support/temp_folder.h"
 

@@ -1,4 +1,4 @@
-#include "launcher/machine.h"
+#include "launcher/plan/machine.h"
 
 #include <sched.h>
 
@@ -7,8 +7,8 @@
 #include <gtest/gtest.h>
 
 #include "base/host_name.h"
-#include "launcher/cgroup_limits.h"
-#include "launcher/visible_gpus.h"
+#include "launcher/plan/cgroup_limits.h"
+#include "launcher/plan/visible_gpus.h"
 #include "support/temp_folder.h"
 
 namespace molora {

@@ -1,4 +1,4 @@
-#include "launcher/memory_events.h"
+#include "launcher/agent/memory_events.h"
 
 #include <unistd.h>
 

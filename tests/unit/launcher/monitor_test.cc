@@ -1,4 +1,4 @@
-#include "launcher/monitor.h"
+#include "launcher/supervise/monitor.h"
 
 #include <signal.h>
 

@@ -1,4 +1,4 @@
-#include "launcher/rank_environment.h"
+#include "launcher/agent/rank_environment.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

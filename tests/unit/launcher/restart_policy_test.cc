@@ -1,4 +1,4 @@
-#include "launcher/restart_policy.h"
+#include "launcher/supervise/restart_policy.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,11 +1,11 @@
-#include "launcher/resumed_words.h"
+#include "launcher/supervise/resumed_words.h"
 
 #include <signal.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "launcher/stop_request.h"
+#include "launcher/supervise/stop_request.h"
 
 namespace molora {
 namespace {

@@ -1,4 +1,4 @@
-#include "launcher/shared_memory_files.h"
+#include "launcher/agent/shared_memory_files.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

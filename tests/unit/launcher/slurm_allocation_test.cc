@@ -1,4 +1,4 @@
-#include "launcher/slurm_allocation.h"
+#include "launcher/plan/slurm_allocation.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -102,6 +102,15 @@ TEST(SlurmAllocation, TasksAreFoundInWhicheverVariableSaysThem) {
   EXPECT_EQ(find_slurm_allocation(environment)->nodes, (Nodes{{"n1", 3, 8}, {"n2", 2, 4}}));
   environment["SLURM_NTASKS_PER_NODE"] = "4";
   EXPECT_EQ(find_slurm_allocation(environment)->nodes, (Nodes{{"n1", 4, 8}, {"n2", 4, 4}}));
+}
+
+TEST(SlurmAllocation, TasksThatDoNotKnowOfEachOtherAreRefused) {
+  const auto of_step = [](const char* tasks) {
+    return find_slurm_allocation(
+        {{"SLURM_JOB_ID", "42"}, {"SLURM_JOB_NODELIST", "n1"}, {"SLURM_STEP_NUM_TASKS", tasks}});
+  };
+  EXPECT_TRUE(of_step("1"));
+  EXPECT_THROW_WITH((void)of_step("2"), ConfigError, "started 2 tasks", "srun --mpi=pmix");
 }
 
 TEST(SlurmAllocation, FaultsNameTheVariable) {

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "launcher/launch_plan.h"
+#include "launcher/plan/launch_plan.h"
 #include "support/expect_throw.h"
 #include "support/temp_folder.h"
 

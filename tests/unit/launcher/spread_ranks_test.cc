@@ -1,4 +1,4 @@
-#include "launcher/spread_ranks.h"
+#include "launcher/plan/spread_ranks.h"
 
 #include <gtest/gtest.h>
 

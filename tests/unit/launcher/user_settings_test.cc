@@ -1,4 +1,4 @@
-#include "launcher/user_settings.h"
+#include "launcher/plan/user_settings.h"
 
 #include <cstdlib>
 

@@ -1,4 +1,4 @@
-#include "launcher/visible_text.h"
+#include "launcher/supervise/visible_text.h"
 
 #include <gtest/gtest.h>
 
