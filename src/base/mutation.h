@@ -75,6 +75,8 @@ enum class Mutation {
   kStepRoutersOfThisRank,  // what routers did in the step from this rank alone
   kLossOfThisRank,         // ranks but the first are told their own part of the loss
   kLossOnEveryTpRank,      // loss and counts of a micro-step taken from every tp rank
+  // Steps that are computed again (train/step_check.cc).
+  kStepCheckAlone,  // a rank goes by its own bits alone
   // Randomness (model/bottleneck.cc, model/token_experts.cc).
   kDropoutMaskReused,  // channels of every tp rank get the mask of the first
   kDropoutMaskOfRow,   // received rows get the mask of their place, not of their token

@@ -1,5 +1,5 @@
 // Marks at the beginning of a line of standard error that a supervisor reads
-// (launcher/log_relay.h).
+// (launcher/supervise/log_relay.h).
 #pragma once
 
 namespace molora {

@@ -16,6 +16,7 @@
 #include "checkpoint/commit.h"
 #include "checkpoint/part_writer.h"
 #include "checkpoint/step_folder.h"
+#include "watch/fault_injection.h"
 
 namespace molora {
 
@@ -50,6 +51,7 @@ CheckpointSaver::CheckpointSaver(Communicator& world, FileSystem& files, Setting
 CheckpointSaver::~CheckpointSaver() { is_given_up_ = true; }
 
 void CheckpointSaver::at_boundary(const StepEvents& events, const Progress& progress) {
+  fault_point(FaultPhase::kSave, events.step);
   if (is_quiet(events)) return;
   const double begun = hooks_.now();
   double silent_since = begun;

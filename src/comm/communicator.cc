@@ -142,6 +142,7 @@ std::unique_ptr<PendingExchange> Communicator::start_all_to_all(
 
 void Communicator::wait_for_exchange() {
   MOLORA_CHECK(is_exchanging_, "no exchange on {} to wait for", name_);
+  record_.resume();
   is_exchanging_ = false;
   if (is_left_out_) return;
   if (size_ > 1) do_wait();

@@ -25,7 +25,8 @@ const char* collective_name(CollectiveKind kind) {
 
 uint64_t FlightRecord::enter(CollectiveKind kind, uint64_t bytes_sent) {
   ++sequence_;
-  ring_[(sequence_ - 1) % kCapacity] = {sequence_, kind, bytes_sent, Clock::now(), false, {}};
+  waiting_since_ = Clock::now();
+  ring_[(sequence_ - 1) % kCapacity] = {sequence_, kind, bytes_sent, waiting_since_, false, {}};
   bytes_[static_cast<size_t>(kind)] += bytes_sent;
   ++calls_[static_cast<size_t>(kind)];
   return sequence_;
@@ -37,6 +38,7 @@ void FlightRecord::leave() {
   MOLORA_CHECK(!entry.left, "collective {} left twice", entry.sequence);
   entry.left = true;
   entry.left_at = Clock::now();
+  waited_ += entry.left_at - waiting_since_;
 }
 
 uint64_t FlightRecord::total_bytes_sent() const {

@@ -32,6 +32,8 @@ class FlightRecord {
 
   // Notes that the next collective begins; returns its sequence number.
   uint64_t enter(CollectiveKind kind, uint64_t bytes_sent);
+  // Notes that what was only begun until now is waited for from here on.
+  void resume() { waiting_since_ = Clock::now(); }
   // Notes that the collective of the latest enter() has ended.
   void leave();
 
@@ -39,6 +41,8 @@ class FlightRecord {
   uint64_t bytes_sent(CollectiveKind kind) const { return bytes_.at(static_cast<size_t>(kind)); }
   uint64_t calls(CollectiveKind kind) const { return calls_.at(static_cast<size_t>(kind)); }
   uint64_t total_bytes_sent() const;
+  // In all collectives that have ended; of those that went on beside other work, the wait for them.
+  double waited_seconds() const { return std::chrono::duration<double>(waited_).count(); }
   // Oldest first; at most kCapacity.
   std::vector<Entry> entries() const;
   // The latest entries as text, newest last, for an error message or a log.
@@ -51,6 +55,8 @@ class FlightRecord {
   std::array<uint64_t, kNumCollectiveKinds> bytes_{};
   std::array<uint64_t, kNumCollectiveKinds> calls_{};
   uint64_t sequence_ = 0;
+  Clock::time_point waiting_since_;
+  Clock::duration waited_{};
 };
 
 }  // namespace molora

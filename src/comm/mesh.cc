@@ -91,6 +91,17 @@ Traffic operator-(const Traffic& later, const Traffic& earlier) {
   return difference;
 }
 
+Traffic operator+(const Traffic& a, const Traffic& b) {
+  Traffic sum = a;
+  for (size_t axis = 0; axis < kNumAxes; ++axis) {
+    for (size_t kind = 0; kind < kNumCollectiveKinds; ++kind) {
+      sum.counts[axis][kind].calls += b.counts[axis][kind].calls;
+      sum.counts[axis][kind].bytes += b.counts[axis][kind].bytes;
+    }
+  }
+  return sum;
+}
+
 Mesh::Mesh(Communicator& world, const MeshShape& shape) : shape_(shape) {
   MOLORA_CHECK_EQ(world.size(), shape.world());
   for (const Axis axis : kAxes) {
@@ -121,6 +132,12 @@ Traffic Mesh::traffic() const {
     }
   }
   return traffic;
+}
+
+double Mesh::waited_seconds() const {
+  double seconds = 0.0;
+  for (const auto& communicator : owned_) seconds += communicator->record().waited_seconds();
+  return seconds;
 }
 
 }  // namespace molora

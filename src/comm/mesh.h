@@ -76,6 +76,7 @@ struct Traffic {
 };
 // What was added between two readings.
 Traffic operator-(const Traffic& later, const Traffic& earlier);
+Traffic operator+(const Traffic& a, const Traffic& b);
 
 // The communicators of one rank, made in the same order on all. Owns them; the world that they were
 // made from must outlive it.
@@ -96,6 +97,8 @@ class Mesh {
 
   // Since the mesh was made.
   Traffic traffic() const;
+  // Inside collectives of this rank's communicators, since the mesh was made.
+  double waited_seconds() const;
 
  private:
   MeshShape shape_;

@@ -1,5 +1,6 @@
 #include "comm/mpi_env.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include <fmt/format.h>
@@ -16,6 +17,11 @@ bool MpiEnvironment::started_by_launcher() {
     if (std::getenv(variable) != nullptr) return true;
   }
   return false;
+}
+
+int MpiEnvironment::num_threads_wanted() {
+  const char* text = std::getenv("OMP_NUM_THREADS");
+  return text == nullptr ? 0 : std::max(0, std::atoi(text));
 }
 
 MpiEnvironment::MpiEnvironment(int* argc, char*** argv) {

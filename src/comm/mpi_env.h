@@ -24,6 +24,9 @@ class MpiEnvironment {
   // Whether the environment of this process says that an MPI launcher started it.
   static bool started_by_launcher();
 
+  // OMP_NUM_THREADS, or 0 where it is not set to a number.
+  static int num_threads_wanted();
+
   // A communicator over all ranks, with an MPI context of its own. Collective.
   std::unique_ptr<Communicator> make_world();
 

@@ -1,16 +1,26 @@
 #include "train/train_step.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <iterator>
+#include <limits>
+#include <string>
 
 #include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include "base/check.h"
+#include "base/error.h"
 #include "base/mutation.h"
 #include "comm/fixed_order_sum.h"
 #include "tensor/tensor_bytes.h"
 #include "train/loss.h"
 #include "train/micro_batch.h"
+#include "watch/black_box.h"
+#include "watch/fault_injection.h"
+#include "watch/place.h"
 
 namespace molora {
 
@@ -22,6 +32,40 @@ std::span<const TrainRow> rows_of(const StepRows& rows, int64_t m, int64_t micro
   const auto begin = std::min(all.size(), static_cast<size_t>(m * micro_batch_size));
   const auto end = std::min(all.size(), begin + static_cast<size_t>(micro_batch_size));
   return all.subspan(begin, end - begin);
+}
+
+// Makes one element not-a-number, or flips the highest bit of its exponent.
+template <typename Number, typename Bits>
+void damage_element(Number& element, InjectedKind kind) {
+  static_assert(sizeof(Number) == sizeof(Bits));
+  Bits bits = std::bit_cast<Bits>(element) ^ (Bits{1} << (8 * sizeof(Bits) - 2));
+  element = kind == InjectedKind::kNan ? std::numeric_limits<Number>::quiet_NaN()
+                                       : std::bit_cast<Number>(bits);
+}
+
+// The first gradient of this rank that is not all zero gets its first such element damaged: what a
+// faulty machine does (watch/fault_injection.h).
+void damage_gradients(const std::vector<Parameter>& parameters, InjectedKind kind) {
+  for (const Parameter& parameter : parameters) {
+    Tensor& gradient = parameter.value.mutable_grad();
+    if (!gradient.defined() || gradient.count_nonzero().item<int64_t>() == 0) continue;
+    gradient = gradient.contiguous();
+    const int64_t at = gradient.flatten().nonzero()[0][0].item<int64_t>();
+    if (gradient.scalar_type() == at::kDouble) {
+      damage_element<double, uint64_t>(gradient.mutable_data_ptr<double>()[at], kind);
+    } else {
+      MOLORA_CHECK(gradient.scalar_type() == at::kFloat, "{}", parameter.name);
+      damage_element<float, uint32_t>(gradient.mutable_data_ptr<float>()[at], kind);
+    }
+    return;
+  }
+}
+
+std::string norm_text(const StepCheck& check) {
+  const double loss = std::isnan(check.loss) ? std::abs(check.loss) : check.loss;  // no "-nan"
+  std::string text = fmt::format("gradient norm {:.4g}, loss {:.4g}", check.grad_norm, loss);
+  if (check.median_norm) text += fmt::format(", median norm {:.4g}", *check.median_norm);
+  return text;
 }
 
 }  // namespace
@@ -36,50 +80,66 @@ TrainStep::TrainStep(const Parts& parts, const Options& options)
 
 StepResult TrainStep::run(int64_t step, const StepRows& rows, double learning_rate, Stop stop) {
   MOLORA_CHECK(rows.step_supervised > 0, "step {} has nothing to learn from", step);
-  StepResult result;
-  result.step = step;
+  const Task task{step, rows, stop};
+  StepResult result = compute(task);
+  if (looks_wrong(result)) result = check_again(task, result);
   result.learning_rate = learning_rate;
-  result.tokens = rows.step_tokens;
-  result.samples = rows.step_samples;
+  if (!result.is_skipped) clip_and_update(result);
+  return result;
+}
 
-  auxiliary_.scale = static_cast<double>(rows.step_supervised) /
-                     (static_cast<double>(rows.step_tokens) *
+// Everything but the update; from the parameters and the task alone, so that it can be done again.
+StepResult TrainStep::compute(const Task& task) {
+  StepResult result;
+  result.step = task.step;
+  result.tokens = task.rows.step_tokens;
+  result.samples = task.rows.step_samples;
+  for (const TrainRow& row : task.rows.rows) {
+    for (const TrainSequence& sequence : row) result.rank_tokens += std::ssize(sequence.ids);
+  }
+
+  auxiliary_.scale = static_cast<double>(task.rows.step_supervised) /
+                     (static_cast<double>(task.rows.step_tokens) *
                       static_cast<double>(std::max<int64_t>(1, parts_.adapters.num_routers())));
-  choices_.assign(static_cast<size_t>(rows.num_micro_steps), RoutingChoices{});
+  choices_.assign(static_cast<size_t>(task.rows.num_micro_steps), RoutingChoices{});
   statistics_ = empty_router_statistics(parts_.adapters);
-  if (auxiliary_.balance_coef != 0.0) count_choices_ahead(step, rows);
+  if (auxiliary_.balance_coef != 0.0) count_choices_ahead(task);
 
-  const Totals totals = accumulate_gradients(step, rows);
-  reduce(totals, stop, result);
-  MOLORA_CHECK_EQ(result.supervised, rows.step_supervised, "supervised tokens of step {}", step);
-  clip_and_update(result);
+  const Totals totals = accumulate_gradients(task);
+  reduce(totals, task.stop, result);
+  MOLORA_CHECK_EQ(result.supervised, task.rows.step_supervised, "supervised tokens of step {}",
+                  task.step);
+  measure(result);
   return result;
 }
 
 // The balance loss needs the share of each expert over the whole step before the first backward
 // pass: one forward pass without gradients finds it, and its choices are used again afterwards.
-void TrainStep::count_choices_ahead(int64_t step, const StepRows& rows) {
+void TrainStep::count_choices_ahead(const Task& task) {
   const at::NoGradGuard no_grad;
-  for (int64_t m = 0; m < rows.num_micro_steps; ++m) {
-    micro_step(step, rows_of(rows, m, options_.train.micro_batch_size()),
+  for (int64_t m = 0; m < task.rows.num_micro_steps; ++m) {
+    micro_step(task.step, rows_of(task.rows, m, options_.train.micro_batch_size()),
                choices_[static_cast<size_t>(m)], &statistics_);
   }
   Tensor counts_RE = statistics_.counts_RE.clone();
   if (!MOLORA_MUTANT(kStatisticsOfThisRank)) {
+    const PlaceScope place("expert shares");
     fixed_order_sum(mesh().axis(Axis::kAll), elements<int64_t>(counts_RE));
   }
   const Tensor counts = counts_RE.to(at::kDouble);
   auxiliary_.share_RE = counts / counts.sum(1, /*keepdim=*/true);
 }
 
-TrainStep::Totals TrainStep::accumulate_gradients(int64_t step, const StepRows& rows) {
+TrainStep::Totals TrainStep::accumulate_gradients(const Task& task) {
   for (const Parameter& parameter : parts_.adapters.parameters()) {
     parameter.value.mutable_grad().reset();
   }
   Totals totals;
-  for (int64_t m = 0; m < rows.num_micro_steps; ++m) {
-    const Totals part = micro_step(step, rows_of(rows, m, options_.train.micro_batch_size()),
-                                   choices_[static_cast<size_t>(m)], &statistics_);
+  for (int64_t m = 0; m < task.rows.num_micro_steps; ++m) {
+    fault_point(FaultPhase::kForward, task.step + 1);
+    const Totals part =
+        micro_step(task.step, rows_of(task.rows, m, options_.train.micro_batch_size()),
+                   choices_[static_cast<size_t>(m)], &statistics_);
     totals.loss_sum += part.loss_sum;
     totals.supervised += part.supervised;
   }
@@ -99,7 +159,14 @@ TrainStep::Totals TrainStep::micro_step(int64_t step, std::span<const TrainRow> 
   const Tensor hidden = parts_.model.hidden_states(context);
   const Tensor states_ND = parts_.model.head_states(hidden, batch.predictors_N, context);
   const TokenLoss loss = next_token_loss(parts_.model, states_ND, batch.targets_N);
-  if (at::GradMode::is_enabled() && loss.sum.requires_grad()) loss.sum.backward();
+  if (at::GradMode::is_enabled()) {
+    fault_point(FaultPhase::kBackward, step + 1);
+    if (loss.sum.requires_grad()) loss.sum.backward();
+    if (const auto fault = take_gradient_fault()) {
+      damage_gradients(parts_.adapters.parameters(), *fault);
+    }
+  }
+  if (BlackBox* box = thread_black_box()) box->tick();
   // Every tp rank has the same loss; the first one's is counted.
   if (mesh().tp_rank() != 0 && !MOLORA_MUTANT(kLossOnEveryTpRank)) return {};
   return {loss.sum.item<double>(), batch.targets_N.size(0)};
@@ -120,7 +187,11 @@ std::vector<Tensor> TrainStep::local_gradients() const {
 
 void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
   const at::NoGradGuard no_grad;
-  gradients_ = parts_.sync.sum(local_gradients());
+  fault_point(FaultPhase::kSync, result.step + 1);
+  {
+    const PlaceScope place("gradient sums");
+    gradients_ = parts_.sync.sum(local_gradients());
+  }
 
   std::vector<double> sums = {totals.loss_sum, static_cast<double>(totals.supervised),
                               stop == Stop::kRequested ? 1.0 : 0.0,
@@ -132,10 +203,15 @@ void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
     sums.insert(sums.end(), flat.const_data_ptr<double>(),
                 flat.const_data_ptr<double>() + flat.numel());
   }
+  numbers_ = sums;
   std::span<double> summed(sums);
   if (MOLORA_MUTANT(kStepSumsOfThisRank)) summed = summed.first(0);
   if (MOLORA_MUTANT(kStepRoutersOfThisRank)) summed = summed.first(fixed);
-  fixed_order_sum(mesh().axis(Axis::kAll), summed);
+  {
+    const PlaceScope place("step statistics");
+    fixed_order_sum(mesh().axis(Axis::kAll), summed);
+  }
+  summed_ = sums;
 
   if (MOLORA_MUTANT(kLossOfThisRank) && mesh().world_rank() != 0) sums[0] = totals.loss_sum;
   result.supervised = std::llround(sums[1]);
@@ -160,8 +236,9 @@ void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
 }
 
 // Every rank knows the same norms, so every rank comes to the same decision without asking.
-void TrainStep::clip_and_update(StepResult& result) {
+void TrainStep::measure(StepResult& result) {
   const at::NoGradGuard no_grad;
+  const PlaceScope place("norms");
   for (Tensor& gradient : gradients_) gradient.div_(static_cast<double>(result.supervised));
   double square_sum = 0.0;
   const std::vector<double> squares = parts_.sync.square_norms(gradients_);
@@ -173,8 +250,65 @@ void TrainStep::clip_and_update(StepResult& result) {
   }
   result.grad_norm = std::sqrt(square_sum);
   result.is_skipped = !std::isfinite(result.grad_norm) || !std::isfinite(result.loss);
-  if (result.is_skipped) return;
+}
 
+bool TrainStep::looks_wrong(const StepResult& result) const {
+  const double factor = options_.train.spike_factor();
+  if (factor == 0.0) return false;
+  const std::optional<double> median = norms_.median();
+  return result.is_skipped || (median && result.grad_norm > factor * *median);
+}
+
+StepEvidence TrainStep::evidence() const {
+  return {numbers_, local_gradients(), summed_, gradients_};
+}
+
+// Two computations with the same bits on every rank are right; the third decides when the first two
+// differ. Whichever is used, its bits are those that are here now.
+StepResult TrainStep::check_again(const Task& task, const StepResult& first) {
+  const PlaceScope place("step check");
+  const Traffic before = mesh().traffic();
+  StepCheck check{.loss = first.loss, .grad_norm = first.grad_norm, .median_norm = norms_.median()};
+  const auto differences = [this](const StepEvidence& a, const StepEvidence& b) {
+    const at::NoGradGuard no_grad;
+    return differences_of_all(
+        mesh().axis(Axis::kAll),
+        first_difference(a, b, parts_.adapters.parameters(), parts_.sync.updated()));
+  };
+  const StepEvidence one = evidence();
+  StepResult result = compute(task);
+  const StepEvidence two = evidence();
+  const std::vector<RankDifference> found = differences(one, two);
+  std::string verdict = "with the same bits: it is the model's own";
+  if (!found.empty()) {
+    check.num_computations = 3;
+    for (const RankDifference& difference : found) check.ranks.push_back(difference.rank);
+    result = compute(task);
+    const StepEvidence three = evidence();
+    const bool is_second_right = differences(two, three).empty();
+    const bool is_first_right = differences(one, three).empty();
+    if (!is_first_right && !is_second_right) {
+      throw InternalError(fmt::format(
+          "step {} was computed three times and came to three results ({}); {}. Nothing was "
+          "updated, the last checkpoint is untouched",
+          task.step + 1, norm_text(check), differences_text(found)));
+    }
+    verdict = fmt::format("{}, not of the model; the {} computation is used (gradient norm {:.4g})",
+                          differences_text(found), is_second_right ? "second" : "first",
+                          result.grad_norm);
+  }
+  if (mesh().world_rank() == 0) {
+    spdlog::warn("step {}: {}; computed again{} {}", task.step + 1, norm_text(check),
+                 found.empty() ? "" : ":", verdict);
+  }
+  check.traffic = mesh().traffic() - before;
+  result.check = check;
+  return result;
+}
+
+void TrainStep::clip_and_update(const StepResult& result) {
+  const at::NoGradGuard no_grad;
+  fault_point(FaultPhase::kUpdate, result.step + 1);
   // As torch.nn.utils.clip_grad_norm_, small constant included.
   const double limit = options_.train.clip_norm();
   const double factor = limit > 0.0 ? std::min(1.0, limit / (result.grad_norm + 1e-6)) : 1.0;
@@ -183,7 +317,9 @@ void TrainStep::clip_and_update(StepResult& result) {
     for (Tensor& gradient : clipped) gradient = gradient * factor;
   }
   parts_.optimizer.update(clipped, result.learning_rate);
+  const PlaceScope place("updates");
   parts_.sync.share_updates();
+  norms_.add(result.grad_norm);
 }
 
 }  // namespace molora

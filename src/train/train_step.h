@@ -16,9 +16,12 @@
 //   ..
 //   4. sum of the squared norms                                     all   one fp64 per parameter
 //   5. updated values to everybody                                  by sync group
+// A step that looks wrong (train.spike_factor) does 1 to 4 and the passes once more, or twice, each
+// time followed by a comparison (step_check.h), before 5.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,6 +32,7 @@
 #include "parallel/gradient_sync.h"
 #include "run_config.pb.h"
 #include "train/adamw.h"
+#include "train/step_check.h"
 #include "train/step_rows.h"
 
 namespace molora {
@@ -50,6 +54,8 @@ struct StepResult {
   bool is_stop_requested = false;   // some rank was asked to stop
   Tensor expert_counts_RE;          // [routers, experts] int64: choices per expert
   std::string nonfinite_parameter;  // the first whose gradient is not finite; empty: none
+  std::optional<StepCheck> check;   // when it was computed more than once
+  int64_t rank_tokens = 0;          // that this rank worked on: not the same on every rank
 };
 
 class TrainStep {
@@ -70,7 +76,9 @@ class TrainStep {
   TrainStep(const Parts& parts, const Options& options);
 
   // Collective. `stop_requested`: whether this rank was asked to stop; reported to all in the
-  // result.
+  // result. What a machine has computed wrong is left out when another computation shows it: the
+  // result is that of a step in which nothing had happened.
+  // Throws: InternalError when three computations of a step came to three results.
   enum class Stop { kNo, kRequested };
   StepResult run(int64_t step, const StepRows& rows, double learning_rate, Stop stop = Stop::kNo);
 
@@ -80,19 +88,33 @@ class TrainStep {
   // The choices of each micro-step of the latest run; for tests.
   const std::vector<RoutingChoices>& choices() const { return choices_; }
 
+  // What the next step's norm is held against; to be set when a run goes on.
+  NormHistory& norms() { return norms_; }
+
  private:
+  // What a step is computed from.
+  struct Task {
+    int64_t step;
+    const StepRows& rows;
+    Stop stop;
+  };
   struct Totals {
     double loss_sum = 0.0;
     int64_t supervised = 0;
   };
-  Totals accumulate_gradients(int64_t step, const StepRows& rows);
+  StepResult compute(const Task& task);
+  void count_choices_ahead(const Task& task);
+  Totals accumulate_gradients(const Task& task);
   Totals micro_step(int64_t step, std::span<const TrainRow> rows, RoutingChoices& choices,
                     RouterStatistics* statistics);
-  void count_choices_ahead(int64_t step, const StepRows& rows);
   std::vector<Tensor> local_gradients() const;
   const Mesh& mesh() const { return parts_.model.layout().mesh; }
   void reduce(const Totals& totals, Stop stop, StepResult& result);
-  void clip_and_update(StepResult& result);
+  void measure(StepResult& result);
+  bool looks_wrong(const StepResult& result) const;
+  StepResult check_again(const Task& task, const StepResult& first);
+  StepEvidence evidence() const;
+  void clip_and_update(const StepResult& result);
 
   Parts parts_;
   Options options_;
@@ -100,6 +122,9 @@ class TrainStep {
   RouterStatistics statistics_;
   std::vector<Tensor> gradients_;
   std::vector<RoutingChoices> choices_;
+  std::vector<double> numbers_;  // of this rank, as reduce() has summed them
+  std::vector<double> summed_;
+  NormHistory norms_;
 };
 
 }  // namespace molora

@@ -32,6 +32,8 @@ Trainer::Trainer(const Parts& parts, Options options, TrainerHooks hooks)
     : parts_(parts), options_(std::move(options)), hooks_(std::move(hooks)) {}
 
 Trainer::End Trainer::run(Progress& progress) {
+  parts_.step.norms() = NormHistory();
+  for (const double norm : progress.recent_grad_norms()) parts_.step.norms().add(norm);
   if (progress.step() == 0) evaluate_before(progress);
   while (progress.step() < options_.num_steps) {
     const StepResult result = one_step(progress);
@@ -72,6 +74,8 @@ StepResult Trainer::one_step(Progress& progress) {
   progress.set_tokens_seen(progress.tokens_seen() + result.tokens);
   progress.set_supervised_seen(progress.supervised_seen() + result.supervised);
   if (result.is_skipped) progress.set_skipped_steps(progress.skipped_steps() + 1);
+  const auto& norms = parts_.step.norms().norms();
+  progress.mutable_recent_grad_norms()->Assign(norms.begin(), norms.end());
   progress.set_skipped_in_a_row(result.is_skipped ? progress.skipped_in_a_row() + 1 : 0);
   if (hooks_.on_step) hooks_.on_step(result, progress, seconds.count());
   if (result.is_skipped) count_skips(result, progress);
@@ -90,7 +94,7 @@ void Trainer::count_skips(const StepResult& result, Progress& progress) {
                  progress.skipped_in_a_row(), progress.skipped_steps());
   }
   if (progress.skipped_in_a_row() < options_.train.max_nonfinite_steps()) return;
-  throw ConfigError(fmt::format(
+  throw NumericsError(fmt::format(
       "{} steps in a row were not finite (train.max_nonfinite_steps), the last: {}. Lower "
       "train.learning_rate, set train.clip_norm, or compute in fp32 (model.precision); the last "
       "checkpoint is untouched",

@@ -58,8 +58,8 @@ class Trainer {
     kStopped,  // some rank was asked to stop; the last boundary said so
   };
   // Goes on from `progress`, which is kept up to date at every boundary. Collective.
-  // Throws: ConfigError when max_nonfinite_steps steps in a row had a loss or gradient that is not
-  // finite, with the first such tensor; whatever the hooks throw.
+  // Throws: NumericsError when max_nonfinite_steps steps in a row had a loss or gradient that is
+  // not finite, with the first such tensor; whatever the hooks throw.
   End run(Progress& progress);
 
  private:

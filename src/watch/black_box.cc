@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <new>
 
 #include <fmt/format.h>
@@ -356,13 +357,14 @@ BlackBox* thread_black_box() { return bound_box; }
 
 void bind_black_box(BlackBox* box) { bound_box = box; }
 
-PhaseScope::PhaseScope(Phase phase) {
+PhaseScope::PhaseScope(Phase phase) : num_exceptions_(std::uncaught_exceptions()) {
   BlackBox* box = thread_black_box();
   before_ = box != nullptr ? box->state().phase() : PHASE_START;
   if (box != nullptr) box->enter_phase(phase);
 }
 
 PhaseScope::~PhaseScope() {
+  if (std::uncaught_exceptions() > num_exceptions_) return;
   if (BlackBox* box = thread_black_box()) box->enter_phase(before_);
 }
 

@@ -75,7 +75,8 @@ class BlackBox {
 BlackBox* thread_black_box();
 void bind_black_box(BlackBox* box);
 
-// The phase of this thread's box while it lives; the one before comes back.
+// The phase of this thread's box while it lives; the one before comes back, but not when an
+// exception leaves the scope: the box keeps the phase that it came from.
 class PhaseScope {
  public:
   explicit PhaseScope(Phase phase);
@@ -87,6 +88,7 @@ class PhaseScope {
 
  private:
   Phase before_;
+  int num_exceptions_;
 };
 
 }  // namespace molora

@@ -1,5 +1,7 @@
 #include "watch/place.h"
 
+#include <exception>
+
 #include <fmt/format.h>
 
 #include "watch/black_box.h"
@@ -28,12 +30,20 @@ std::string place_text(const WorkPlace& place) {
 
 WorkPlace current_place() { return place; }
 
-PlaceScope::PlaceScope(const WorkPlace& next) : before_(place) { move_to(next); }
-
-PlaceScope::PlaceScope(const char* part) : before_(place) {
-  move_to({before_.layer, before_.direction, part});
+PlaceScope::PlaceScope(const WorkPlace& next)
+    : before_(place), num_exceptions_(std::uncaught_exceptions()) {
+  move_to(next);
 }
 
-PlaceScope::~PlaceScope() { move_to(before_); }
+PlaceScope::PlaceScope(const char* part)
+    : PlaceScope(WorkPlace{place.layer, place.direction, part}) {}
+
+PlaceScope::~PlaceScope() {
+  if (std::uncaught_exceptions() > num_exceptions_) {
+    place = before_;
+  } else {
+    move_to(before_);
+  }
+}
 
 }  // namespace molora

@@ -22,7 +22,8 @@ std::string place_text(const WorkPlace& place);
 // Of this thread.
 WorkPlace current_place();
 
-// The place of this thread while it lives; the one before comes back.
+// The place of this thread while it lives; the one before comes back. When an exception leaves the
+// scope, the black box keeps the place that it came from.
 class PlaceScope {
  public:
   explicit PlaceScope(const WorkPlace& place);
@@ -36,6 +37,7 @@ class PlaceScope {
 
  private:
   WorkPlace before_;
+  int num_exceptions_;
 };
 
 }  // namespace molora

@@ -113,6 +113,8 @@ std::vector<MutationCase> cases_of_routers(const Layouts& on) {
   };
 }
 
+constexpr const char* kNanOnce = "step=1,rank=0,phase=backward,kind=nan";
+
 std::vector<MutationCase> cases_of_steps(const Layouts& on) {
   return {
       CASE(kSumAllSkipped, {"step 0: gradient norm", training(on.dp2)}),
@@ -129,6 +131,7 @@ std::vector<MutationCase> cases_of_steps(const Layouts& on) {
       CASE(kFrozenRowsUnshifted, {"step 0: gradient norm", training_frozen_experts(on.tokens_ep2)},
            {"step 0: gradient norm", training_frozen_experts(on.rank_tp2)}),
       CASE(kLossOnEveryTpRank, {"supervised tokens of step 0", training(on.tp2)}),
+      CASE(kStepCheckAlone, {"their sizes differ", training(with_fault(on.dp2, kNanOnce))}),
   };
 }
 

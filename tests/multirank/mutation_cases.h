@@ -58,6 +58,12 @@ inline RunShape with_replicated_optimizer(RunShape shape) {
   return shape;
 }
 
+// A machine that computes wrong (watch/fault_injection.h); the program makes up for it.
+inline RunShape with_fault(RunShape shape, const std::string& fault) {
+  shape.faults = fault;
+  return shape;
+}
+
 template <typename AnyOracle>
 Probe probe_of(const std::string& what, const AnyOracle& (*oracle)(), const RunShape& shape) {
   return {what + ", " + text_of(shape), [oracle, shape](const RankThreadOptions& threads) {

@@ -8,52 +8,15 @@ cd "$(dirname "$0")/../.."
 steps=${1:-12}
 molora=${MOLORA_PROGRAM:-$PWD/build/bin/molora}
 work=$(mktemp -d)
-holders=()
+hosts=tests/support/two_hosts.sh
 
-cleanup() {
-  local pid
-  for pid in "${holders[@]}"; do kill "$pid" 2>/dev/null || true; done
-  ip link del molora-br 2>/dev/null || true
-  ip link del molora-v1 2>/dev/null || true
-  ip link del molora-v2 2>/dev/null || true
-  rm -rf "$work"
-}
-trap cleanup EXIT
-
-# make_host NUMBER: a sleeping process that keeps host 10.77.0.NUMBER open.
-make_host() {
-  local number=$1
-  unshare --net --uts --mount --propagation private sh -c "
-    hostname molora-h$number
-    mount -t tmpfs tmpfs /dev/shm
-    ip link set lo up
-    echo ready >'$work/ready$number'
-    exec sleep 3600" &
-  holders+=($!)
-  until [[ -s $work/ready$number ]]; do sleep 0.05; done
-  ip link add "molora-v$number" type veth peer name e0 netns "$!"
-  ip link set "molora-v$number" master molora-br up
-  nsenter -t "$!" -n ip addr add "10.77.0.$number/24" dev e0
-  nsenter -t "$!" -n ip link set e0 up
-}
-
-ip link add molora-br type bridge
-ip link set molora-br up
-make_host 1
-make_host 2
-cat >"$work/agent" <<END
-#!/bin/sh
-case \$1 in 10.77.0.1) pid=${holders[0]} ;; *) pid=${holders[1]} ;; esac
-shift
-exec nsenter -t \$pid -n -u -m sh -c "\$*"
-END
-chmod +x "$work/agent"
-printf '10.77.0.1 slots=2\n10.77.0.2 slots=2\n' >"$work/hosts"
+trap 'bash "$hosts" down "$work"; rm -rf "$work"' EXIT
+bash "$hosts" up "$work"
 
 arguments=(train configs/medqwen3-multitask.yaml --set "train.max_steps=$steps" --set eval.at_start=false
   --set eval.every=0 --set eval.max_samples_per_task=5 --set checkpoint.every=0)
 "$molora" "${arguments[@]}" --set "output_dir=$work/one" >"$work/one.log" 2>&1
-nsenter -t "${holders[0]}" -n -u -m env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+nsenter -t "$(cat "$work/holder1")" -n -u -m env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
   OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1 \
   mpirun --wdir "$PWD" --hostfile "$work/hosts" --mca plm_rsh_agent "$work/agent" \
   --mca oob_tcp_if_include e0 --mca btl_tcp_if_include e0 --mca btl self,vader,tcp --bind-to none -n 4 \

@@ -18,6 +18,7 @@
 #include "support/loaded_model.h"
 #include "support/random_adapters.h"
 #include "train/train_step.h"
+#include "watch/fault_injection.h"
 
 namespace molora::testing {
 
@@ -32,6 +33,7 @@ struct RunShape {
   at::ScalarType type = at::kDouble;
   double weight_decay = 0.0;
   RankThreadOptions threads;
+  std::string faults;  // as MOLORA_FAULT
   // Changes the adapters after they were filled with numbers; the same on every rank.
   std::function<void(AdapterSet&)> prepare = [](AdapterSet&) {};
 };
@@ -86,7 +88,8 @@ inline double difference(const WholeTensors& got, const WholeTensors& expected) 
 inline bool is_same_result(const StepResult& a, const StepResult& b) {
   const auto numbers = [](const StepResult& of) {
     return std::tuple(of.step, of.loss, of.grad_norm, of.learning_rate, of.balance_loss, of.z_loss,
-                      of.tokens, of.supervised, of.samples, of.is_skipped, of.is_stop_requested);
+                      of.tokens, of.supervised, of.samples, of.is_skipped, of.is_stop_requested,
+                      of.check ? of.check->ranks : std::vector<int>{});
   };
   return numbers(a) == numbers(b) && a.expert_counts_RE.equal(b.expert_counts_RE);
 }
@@ -188,6 +191,7 @@ inline std::vector<StepResult> train_one_rank(const TrainingTask& task, Communic
                    {.train = train, .optimizer = shape.optimizer});
   randomize(run.adapters(), 21, 0.1);
   shape.prepare(run.adapters());
+  arm_faults(parse_faults(shape.faults), world.rank(), 1);
   const auto vocab = static_cast<int32_t>(run.loaded().architecture().vocab_size);
   std::vector<StepResult> results;
   for (int64_t i = 0; i < task.num_steps; ++i) {

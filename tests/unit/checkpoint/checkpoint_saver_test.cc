@@ -13,6 +13,7 @@
 #include "support/expect_throw.h"
 #include "support/saving_ranks.h"
 #include "support/simulated_disk.h"
+#include "watch/fault_injection.h"
 
 namespace molora {
 namespace {
@@ -62,6 +63,19 @@ TEST(CheckpointSaver, WhatRanksSaveIsWholeAndSaysWhatItIs) {
   EXPECT_EQ(manifest.data_fingerprint(), "data");
   EXPECT_EQ(manifest.layout().ranks(), 4);
   EXPECT_GT(manifest.files_size(), 4) << "the work is shared";
+}
+
+TEST(CheckpointSaver, ABoundaryHasAPointForFaults) {
+  const CapturedLog log;
+  SimulatedDisk disk;
+  const auto body = [](SavingRank& rank, int index) {
+    arm_faults(parse_faults("step=7,rank=1,phase=save,kind=throw"), index, 1);
+    rank.save(6);
+    rank.save(7);
+  };
+  EXPECT_THROW_WITH(run_saving({.files = disk, .shape = mesh_shape(2, 1, 1)}, body), InternalError,
+                    "thrown on request (MOLORA_FAULT): throw in step 7, phase save");
+  EXPECT_THAT(names(disk), ElementsAre("latest", "step-00000006"));
 }
 
 TEST(CheckpointSaver, TheRanksTogetherKeepOneCopyOfTheState) {

@@ -38,6 +38,39 @@ TEST(FlightRecord, SummaryMarksTheUnfinishedOne) {
   EXPECT_EQ(record.summary(3), "#1 barrier 0 bytes, #2 broadcast 7 bytes (not finished)");
 }
 
+void work_for(std::chrono::milliseconds time) {
+  const auto begun = FlightRecord::Clock::now();
+  while (FlightRecord::Clock::now() - begun < time) {
+  }
+}
+
+TEST(FlightRecord, CountsTheTimeInsideCollectivesAlone) {
+  FlightRecord record;
+  EXPECT_EQ(record.waited_seconds(), 0.0);
+  const auto begun = FlightRecord::Clock::now();
+  record.enter(CollectiveKind::kBarrier, 0);
+  work_for(std::chrono::milliseconds(20));
+  record.leave();
+  const std::chrono::duration<double> most = FlightRecord::Clock::now() - begun;
+  const double first = record.waited_seconds();
+  EXPECT_GE(first, 0.02);
+  EXPECT_LE(first, most.count());
+  work_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(record.waited_seconds(), first);
+}
+
+TEST(FlightRecord, WorkBesideAnExchangeIsNoWait) {
+  FlightRecord record;
+  record.enter(CollectiveKind::kAllToAll, 0);
+  const auto begun = FlightRecord::Clock::now();
+  work_for(std::chrono::milliseconds(20));
+  const std::chrono::duration<double> worked = FlightRecord::Clock::now() - begun;
+  record.resume();
+  record.leave();
+  const std::chrono::duration<double> all = FlightRecord::Clock::now() - begun;
+  EXPECT_LE(record.waited_seconds(), all.count() - worked.count());
+}
+
 TEST(FlightRecord, LeavingTwiceIsAFault) {
   FlightRecord record;
   EXPECT_THROW(record.leave(), InternalError);

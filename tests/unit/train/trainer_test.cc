@@ -182,8 +182,8 @@ TEST_F(TrainerTest, StepsThatAreNotFiniteAreSkippedCountedAndStopTheRun) {
     };
     Progress progress;
     const at::AutoGradMode with_grad(true);
-    EXPECT_THROW_WITH(run.run(progress, 9, hooks), ConfigError, "3 steps in a row were not finite",
-                      "layers.0.");
+    EXPECT_THROW_WITH(run.run(progress, 9, hooks), NumericsError,
+                      "3 steps in a row were not finite", "layers.0.");
     EXPECT_EQ(skipped, 3);
     EXPECT_EQ(progress.skipped_steps(), 3);
     EXPECT_EQ(progress.optimizer_updates(), 0);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -143,6 +144,20 @@ TEST_F(BlackBoxTest, ProgressIsWhatTheDeadlineCountsFrom) {
   EXPECT_EQ(box().state().progress(), before + 2);
   box().tick();
   EXPECT_EQ(box().state().progress(), before + 3);
+}
+
+TEST_F(BlackBoxTest, KeepsWhereAnExceptionCameFrom) {
+  box().enter_phase(PHASE_STEP);
+  try {
+    const PhaseScope saving(PHASE_SAVE);
+    const PlaceScope outer({3, Direction::kForward, "outer"});
+    const PlaceScope inner("checkpoint");
+    throw std::runtime_error("disk");
+  } catch (const std::runtime_error&) {
+    EXPECT_EQ(box().state().phase(), PHASE_SAVE);
+    EXPECT_EQ(box().state().place(), "layer 3 checkpoint, forward");
+    EXPECT_EQ(place_text(current_place()), "");
+  }
 }
 
 TEST_F(BlackBoxTest, TheFirstFailureStays) {
