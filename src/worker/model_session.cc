@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/host_name.h"
+#include "comm/mpi_env.h"
 #include "plan/layout.h"
 #include "plan/plan_input.h"
 #include "worker/together.h"
@@ -93,6 +94,10 @@ at::ScalarType compute_type(ModelConfig::Precision precision) {
 }
 
 void set_compute_threads(Communicator& world) {
+  if (const int wanted = MpiEnvironment::num_threads_wanted(); wanted > 0) {
+    at::set_num_threads(wanted);
+    return;
+  }
   const std::vector<std::string> hosts = all_gather_text(world, host_name());
   const auto here = std::count(hosts.begin(), hosts.end(), host_name());
   const auto cores = static_cast<long>(std::max(1U, std::thread::hardware_concurrency()));

@@ -33,6 +33,16 @@ json expert_load(const Tensor& counts_RE) {
   return load;
 }
 
+// A step that was computed again is the clock's, or a machine's, not the run's.
+json step_check_json(const StepCheck& check) {
+  json line = {{"computations", check.num_computations},
+               {"loss", check.loss},
+               {"grad_norm", check.grad_norm},
+               {"ranks", check.ranks}};
+  if (check.median_norm) line["median_norm"] = *check.median_norm;
+  return line;
+}
+
 }  // namespace
 
 RunReport::RunReport(const RunFolder& folder, const AdapterSet& adapters, const Options& options)
@@ -71,6 +81,7 @@ void RunReport::step_done(const StepResult& result, const Progress& progress,
   if (cost.traffic.total_bytes() > 0) line["sent_bytes"] = traffic_json(cost.traffic);
   line["timing"] = {{"seconds", seconds},
                     {"tokens_per_second", static_cast<double>(result.tokens) / seconds}};
+  if (result.check) line["timing"]["recomputed"] = step_check_json(*result.check);
   metrics_.append(line.dump());
   line_.step_done({.step = progress.step(),
                    .loss = result.loss,
@@ -87,6 +98,14 @@ void RunReport::evaluated(int64_t steps_done, const std::vector<TaskResult>& res
                      {"tasks", task_results_json(results)}};
   metrics_.append(line.dump());
   spdlog::info("step {}: held-out loss {:.4f}", steps_done, overall_loss(results));
+}
+
+void RunReport::ranks(int64_t steps_done, const RankUsages& usages, double straggler_factor) {
+  const json line = {{"type", "ranks"}, {"step", steps_done}, {"timing", rank_usages_json(usages)}};
+  metrics_.append(line.dump());
+  for (const std::string& warning : straggler_warnings(usages, straggler_factor)) {
+    spdlog::warn("{}", warning);
+  }
 }
 
 std::string write_results(const std::filesystem::path& path, const std::vector<TaskResult>& before,

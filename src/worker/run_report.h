@@ -11,6 +11,7 @@
 #include "model/adapter.h"
 #include "report/metrics_file.h"
 #include "report/progress_line.h"
+#include "report/rank_report.h"
 #include "train/train_step.h"
 #include "worker/run_folder.h"
 
@@ -35,6 +36,8 @@ class RunReport {
   };
   void step_done(const StepResult& result, const Progress& progress, const StepCost& cost);
   void evaluated(int64_t steps_done, const std::vector<TaskResult>& results);
+  // Warns of ranks whose own work takes this many times the median.
+  void ranks(int64_t steps_done, const RankUsages& usages, double straggler_factor);
   void show_phase(const std::string& phase) { line_.show_phase(phase); }
   // Brings the metrics to the device.
   void sync() { metrics_.sync(); }

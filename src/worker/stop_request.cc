@@ -22,10 +22,16 @@ std::atomic<bool> stop_requested{false};
 std::atomic<bool> was_asked_by_agent{false};
 std::atomic<bool> was_asked_by_others{false};
 std::atomic<bool> is_silent{false};
+std::atomic<bool> is_terminal{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
 void say(std::string_view text) {
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+}
+
+// A terminal may be in the middle of a progress line.
+void start_line() {
+  if (is_terminal) say("\n");
 }
 
 extern "C" void on_stop_signal(int signal, siginfo_t* info, void*) {
@@ -35,11 +41,13 @@ extern "C" void on_stop_signal(int signal, siginfo_t* info, void*) {
   const bool is_repeated = was_asked.exchange(true);
   const bool is_second = stop_requested.exchange(true);
   if (is_repeated && (signal == SIGINT || signal == SIGTERM)) {
-    say("\nmolora: asked twice, leaving at once; the last checkpoint stands\n");
+    start_line();
+    say("molora: asked twice, leaving at once; the last checkpoint stands\n");
     ::_exit(128 + signal);
   }
   if (!is_second && !is_silent) {
-    say("\nmolora: asked to stop: saving after this step (again: leave at once)\n");
+    start_line();
+    say("molora: asked to stop: saving after this step (again: leave at once)\n");
   }
   errno = saved_errno;
 }
@@ -48,6 +56,7 @@ extern "C" void on_stop_signal(int signal, siginfo_t* info, void*) {
 
 void install_stop_handlers(StopNotice notice) {
   is_silent = notice == StopNotice::kSilent;
+  is_terminal = ::isatty(STDERR_FILENO) == 1;
   struct sigaction action {};
   action.sa_sigaction = on_stop_signal;
   sigemptyset(&action.sa_mask);

@@ -20,6 +20,8 @@ class TrafficMeter {
 
   // What was sent up to now does not count.
   void restart() { seen_ = mesh_.traffic(); }
+  // This part of what this rank has sent does not count.
+  void leave_out(const Traffic& traffic) { seen_ = seen_ + traffic; }
 
   // The sum of what of_all_ranks() gave.
   const Traffic& total() const { return total_; }

@@ -21,6 +21,7 @@
 #include "worker/dry_run.h"
 #include "worker/held_out.h"
 #include "worker/model_session.h"
+#include "worker/rank_meter.h"
 #include "worker/resolved_config.h"
 #include "worker/resume_point.h"
 #include "worker/resume_run.h"
@@ -63,7 +64,8 @@ class TrainingRun {
   std::filesystem::path find_start(ChangePolicy policy);
   void start_saver(const CheckpointIdentity& identity);
   TrainerHooks hooks();
-  void audit(int64_t steps_done);
+  void audit(const StepBoundary& boundary);
+  void report_ranks(int64_t steps_done);
   void at_boundary(const StepBoundary& boundary, const Progress& progress);
   void note_saved_step();
   std::vector<TaskResult> evaluate();
@@ -85,6 +87,7 @@ class TrainingRun {
   RowFeeder::RunLength length_;
   std::unique_ptr<RunReport> report_;  // rank 0
   TrafficMeter traffic_;
+  RankMeter ranks_;
   std::vector<TaskResult> latest_results_;
   Tensor latest_loads_RE_;                  // choices per router and expert in the latest step
   std::unique_ptr<CheckpointSaver> saver_;  // last: its thread uses the report
@@ -106,7 +109,8 @@ TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& argument
       step_({session_.model(), session_.adapters(), sync_, optimizer_},
             {config_.train(), config_.adapter().router(), config_.seed()}),
       feeder_(data_.source(), config_.train().global_batch_size()),
-      traffic_(session_.mesh()) {
+      traffic_(session_.mesh()),
+      ranks_(session_.mesh()) {
   if (config_.data().eval_size() > 0) {
     held_out_.emplace(config_.data(),
                       HeldOutOptions{.max_samples_per_task = config_.eval().max_samples_per_task()},
@@ -210,6 +214,8 @@ TrainerHooks TrainingRun::hooks() {
   hooks.is_stop_requested = is_stop_requested;
   hooks.on_step = [this](const StepResult& result, const Progress& progress, double seconds) {
     if (BlackBox* box = thread_black_box()) box->set_step(progress.step());
+    ranks_.step_done(seconds, result.rank_tokens);
+    if (result.check) traffic_.leave_out(result.check->traffic);
     const Traffic traffic = traffic_.of_all_ranks();
     latest_loads_RE_ = result.expert_counts_RE;
     if (report_) report_->step_done(result, progress, {seconds, traffic});
@@ -228,19 +234,26 @@ TrainerHooks TrainingRun::hooks() {
 std::vector<TaskResult> TrainingRun::evaluate() {
   const PhaseScope phase(PHASE_EVALUATE);
   const PlaceScope place("evaluation");
+  fault_point(FaultPhase::kEvaluate, progress_.step());
   std::vector<TaskResult> results = held_out_->evaluate([this](size_t done, size_t total) {
     if (report_)
       report_->show_phase(fmt::format("evaluating on held-out data: {}/{}", done, total));
   });
   traffic_.restart();
+  ranks_.restart();
   return results;
 }
 
 // A difference stops the run before it is saved: the last checkpoint is from before the fault.
-void TrainingRun::audit(int64_t steps_done) {
+void TrainingRun::audit(const StepBoundary& boundary) {
   const PlaceScope place("audit");
+  const int64_t steps_done = boundary.steps_done;
   const auto every = static_cast<int64_t>(config_.parallel().audit_every());
-  if (every == 0 || steps_done % every != 0) return;
+  const auto saved_every = static_cast<int64_t>(config_.checkpoint().every());
+  const bool is_to_be_saved = boundary.is_last || boundary.is_stop_requested ||
+                              boundary.is_new_best ||
+                              (saved_every > 0 && steps_done % saved_every == 0);
+  if (every == 0 || (steps_done % every != 0 && !is_to_be_saved)) return;
   const std::string found =
       find_replica_difference(session_.mesh(), session_.adapters().parameters());
   together(world_, [&] {
@@ -253,9 +266,18 @@ void TrainingRun::audit(int64_t steps_done) {
   });
 }
 
+// Before the step is saved: what a checkpoint's metrics hold does not depend on where a run began.
+void TrainingRun::report_ranks(int64_t steps_done) {
+  const auto every = static_cast<int64_t>(config_.supervisor().report_every());
+  if (every == 0 || steps_done % every != 0) return;
+  const RankUsages usages = ranks_.of_all_ranks();
+  if (report_) report_->ranks(steps_done, usages, config_.supervisor().straggler_factor());
+}
+
 void TrainingRun::at_boundary(const StepBoundary& boundary, const Progress& progress) {
   const PhaseScope phase(PHASE_SAVE);
-  audit(boundary.steps_done);
+  audit(boundary);
+  report_ranks(boundary.steps_done);
   try {
     const PlaceScope place("checkpoint");
     saver_->at_boundary({.step = boundary.steps_done,
@@ -271,6 +293,7 @@ void TrainingRun::at_boundary(const StepBoundary& boundary, const Progress& prog
   // A step's bytes are those of the step alone, so that a run that goes on from here counts the
   // same.
   traffic_.restart();
+  ranks_.restart();
 }
 
 void TrainingRun::note_saved_step() {
@@ -284,6 +307,7 @@ void TrainingRun::finish() {
   if (BlackBox* box = thread_black_box()) box->enter_phase(PHASE_FINISH);
   // A run that was already at its end has evaluated nothing yet.
   if (held_out_ && latest_results_.empty()) latest_results_ = evaluate();
+  ranks_.of_all_ranks();
   if (world_.rank() != 0) return;
   saver_.reset();  // it uses the report
   report_.reset();
@@ -293,6 +317,7 @@ void TrainingRun::finish() {
     print(write_results(folder_.results(), before, latest_results_));
   }
   if (world_.size() > 1) spdlog::info("{}", traffic_text(traffic_.total()));
+  if (ranks_.total().num_steps > 0) spdlog::info("{}", ranks_summary(ranks_.total()));
   spdlog::info("done: {} steps, {} tokens seen, {} steps skipped. Everything is in {}",
                progress_.step(), progress_.tokens_seen(), progress_.skipped_steps(),
                folder_.root().string());

@@ -1,4 +1,5 @@
-"""What can be said of the files in cluster/ without a cluster, a container or Kubernetes. tests/cluster/ has the tools."""
+"""What can be said of the files in cluster/ without a cluster, a container or Kubernetes; the tools are in
+tests/cluster/."""
 import pathlib
 import re
 import subprocess
