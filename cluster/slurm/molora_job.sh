@@ -10,7 +10,8 @@
 #   70, 71, 76, other              ends with that code: molora has used up its own restarts
 #
 # USR1 comes from Slurm ahead of the time limit (#SBATCH --signal=B:USR1@120), or at preemption where slurm.conf has
-# SlurmctldParameters=preempt_send_user_signal. 120 seconds must be enough for one step and one save; ask for more otherwise.
+# SlurmctldParameters=preempt_send_user_signal. 120 seconds must be enough for one step and one save; ask for more
+# otherwise.
 #
 # Environment, all optional:
 #   MOLORA_HOME      folder of this repository (default: found from the path of the batch script)
@@ -35,7 +36,8 @@ molora_find_program() {
   elif [[ -x $MOLORA_HOME/build/bin/molora ]]; then
     echo "$MOLORA_HOME/build/bin/molora"
   elif ! command -v molora; then
-    molora_say "no molora in $MOLORA_HOME/build/bin or PATH on $(hostname); build it (./run build) or set MOLORA_PROGRAM"
+    molora_say "no molora in $MOLORA_HOME/build/bin or PATH on $(hostname); build it (./run build)" \
+      "or set MOLORA_PROGRAM"
     return 1
   fi
 }
@@ -97,7 +99,8 @@ molora_job() {
   [[ -z ${SLURM_CPUS_PER_TASK:-} ]] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
   molora_asked_by=
   molora_code=70
-  molora_say "job $(molora_job_name) on ${SLURM_JOB_NODELIST:-?}, start $((${SLURM_RESTART_COUNT:-0} + 1)): $program train $*"
+  molora_say "job $(molora_job_name) on ${SLURM_JOB_NODELIST:-?}, start $((${SLURM_RESTART_COUNT:-0} + 1)):" \
+    "$program train $*"
   "$program" train "$@" --launcher "${MOLORA_LAUNCHER:-srun}" &
   molora_pid=$!
   trap 'molora_pass_on USR1' USR1

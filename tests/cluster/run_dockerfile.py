@@ -4,8 +4,8 @@ environment, without layers and without an image at the end. Needs root and mmde
 
 usage: run_dockerfile.py [--keep FOLDER] [--mount HOST:PATH]... DOCKERFILE CONTEXT [CHECK...]
 
-Each CHECK is a command of sh, run in the last stage as its user, in its working folder. What the files that git knows in
-CONTEXT are is what COPY sees. A FROM other than Debian 12, and any instruction, flag or variable form that is not
+Each CHECK is a command of sh, run in the last stage as its user, in its working folder. COPY sees the files of CONTEXT
+that git knows. A FROM other than Debian 12, and any instruction, flag or variable form that is not
 understood here, is refused: nothing is skipped. --mount: a folder that all commands see, as `docker build` has cache
 mounts. --keep: where the chroots are made, and stay.
 """
@@ -141,7 +141,8 @@ class Build:
 def make_debian(root):
     # Without a sync for each file, as in Docker's images.
     print(f"+ Debian 12 into {root}", flush=True)
-    subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io", "bookworm", root], check=True)
+    subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io", "bookworm", root],
+                   check=True)
     # How this machine reaches the registries.
     for file in {"/etc/resolv.conf", "/etc/hosts", os.environ.get("PIP_CERT", "")} - {""}:
         if pathlib.Path(file).exists():
@@ -185,7 +186,8 @@ def run_in(stage, command, mounts):
     done = subprocess.run(
         ["unshare", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", ENTER, "enter", stage.root,
          " ".join(mounts), *user, stage.root, "/usr/bin/env", "-i", "-C", stage.folder,
-         *(f"{name}={value}" for name, value in environment.items()), "/bin/sh", "-c", command], stdin=subprocess.DEVNULL)
+         *(f"{name}={value}" for name, value in environment.items()), "/bin/sh", "-c", command],
+        stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise RuntimeError(f"[{stage.name}] {command}: exit code {done.returncode}")
 
