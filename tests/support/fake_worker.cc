@@ -103,7 +103,7 @@ class FakeWorker {
   }
 
   void train(int step) {
-    const PlaceScope place(Place{3, Direction::kBackward, "down_proj"});
+    const PlaceScope place(WorkPlace{3, Direction::kBackward, "down_proj"});
     box_.set_place(current_place());
     std::this_thread::sleep_for(std::chrono::milliseconds(settings_.number("step_ms", 20)));
     if (is_stop_asked) collectives_.stop_after(step);
