@@ -25,42 +25,31 @@ constexpr int kRanks = 4;
 constexpr int64_t kSteps = 5;
 constexpr int64_t kLastStep = 4;  // in which something happens
 
-// A group whose collectives are noted in this thread's box, and left out on request.
-class NotedGroup {
+// A group whose collectives come from parts of a model.
+class Group {
  public:
-  NotedGroup(std::unique_ptr<Communicator> communicator, const std::vector<int>& ranks)
-      : communicator_(std::move(communicator)),
-        id_(thread_black_box()->add_communicator("noted " + communicator_->name(), ranks)) {}
+  explicit Group(std::unique_ptr<Communicator> communicator)
+      : communicator_(std::move(communicator)) {}
 
   void all_gather(const char* part) {
+    const PlaceScope scope({0, Direction::kForward, part});
     std::vector<int> all(static_cast<size_t>(communicator_->size()));
-    note("all_gather", part, [&] {
-      communicator_->all_gather(std::as_bytes(std::span(&value_, 1)),
-                                std::as_writable_bytes(std::span(all)));
-    });
+    communicator_->all_gather(std::as_bytes(std::span(&value_, 1)),
+                              std::as_writable_bytes(std::span(all)));
   }
   void barrier(const char* part) {
-    note("barrier", part, [&] { communicator_->barrier(); });
+    const PlaceScope scope({0, Direction::kForward, part});
+    communicator_->barrier();
   }
 
  private:
-  void note(const char* operation, const char* part, const std::function<void()>& body) {
-    const PlaceScope scope({0, Direction::kForward, part});
-    if (take_skip()) return;
-    thread_black_box()->enter_collective(id_, ++sequence_, operation, 4);
-    body();
-    thread_black_box()->leave_collective();
-  }
-
   std::unique_ptr<Communicator> communicator_;
-  uint64_t id_;
-  uint64_t sequence_ = 0;
   int value_ = 7;
 };
 
 struct Groups {
-  NotedGroup pair;  // {0, 1} or {2, 3}
-  NotedGroup all;
+  Group pair;  // {0, 1} or {2, 3}
+  Group all;
 };
 
 // Runs steps on all ranks until they fail or end, and compares what they leave. `before_step` may
@@ -76,8 +65,7 @@ Divergence after(const std::function<Goes(int rank, int64_t step)>& before_step)
     bind_black_box(&box);
     box.set_rank(rank, kRanks);
     box.enter_phase(PHASE_STEP);
-    const std::vector<int> pair = rank < 2 ? std::vector{0, 1} : std::vector{2, 3};
-    Groups groups{{world.split("pair", rank / 2), pair}, {world.split("all", 0), {0, 1, 2, 3}}};
+    Groups groups{Group(world.split("pair", rank / 2)), Group(world.split("all", 0))};
     for (int64_t step = 0; step < kSteps; ++step) {
       if (before_step(rank, step) == Goes::kAway) return;
       fault_point(FaultPhase::kForward, step + 1);
