@@ -104,7 +104,7 @@ INSTANTIATE_TEST_SUITE_P(
         Expected{"kill", 76, FAULT_LOST, "was killed by signal 9"},
         Expected{"segfault", 70, FAULT_CRASH, "crashed with signal 11 (SIGSEGV) in step 3"},
         Expected{"throw", 70, FAULT_INTERNAL,
-                 "in step 3 (after all_to_all, layer 3 down_proj, backward): layer 3: a check"},
+                 "in step 3 (layer 3 down_proj, backward): layer 3: a check"},
         Expected{"config", 64, FAULT_CONFIG, "while loading: train.steps: -1, expected at least 1"},
         Expected{"exit0", 70, FAULT_EARLY_EXIT, "rank 1 of 2"},
         Expected{"exit3", 70, FAULT_INTERNAL, "left with code 3 in step 3"},

@@ -1,6 +1,7 @@
 // A configuration in which every field has a value of its own that is not the default.
 #pragma once
 
+#include <algorithm>
 #include <string>
 
 #include <google/protobuf/message.h>
@@ -13,6 +14,12 @@ namespace molora::testing {
 // Text that YAML would take for something else, or lose, when it is not written with care.
 inline std::string awkward_text(const std::string& name) {
   return " # \"" + name + "\": {a, [b]} \\ 'c' \t\n\r\x01\x7f - true \xe4\xbd\xa0\xe5\xa5\xbd ";
+}
+
+// Of a number, when it is above 0.
+inline double lower_bound(const google::protobuf::FieldDescriptor& field) {
+  const FieldRule& bounds = field.options().GetExtension(rule);
+  return std::max({0.0, bounds.min(), bounds.above()});
 }
 
 inline void vary(google::protobuf::Message& message) {
@@ -46,7 +53,7 @@ inline void vary(google::protobuf::Message& message) {
         reflection.SetUInt64(&message, field, 18446744073709551615u - number);
         break;
       case FieldDescriptor::CPPTYPE_DOUBLE:
-        reflection.SetDouble(&message, field, 1.0 / (1.0 + 1e-9 + number));
+        reflection.SetDouble(&message, field, lower_bound(*field) + 1.0 / (1.0 + 1e-9 + number));
         break;
       case FieldDescriptor::CPPTYPE_BOOL:
         reflection.SetBool(&message, field, !field->default_value_bool());

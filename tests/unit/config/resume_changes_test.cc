@@ -91,6 +91,7 @@ TEST(ResumeChanges, TheFreeFieldsAreThese) {
       "train.activation_checkpointing",
       "train.max_nonfinite_steps",
       "train.log_every",
+      "train.spike_factor",  // the trained numbers do not depend on it
       "eval.every",
       "eval.max_samples_per_task",
       "eval.at_start",
@@ -114,6 +115,20 @@ TEST(ResumeChanges, TheFreeFieldsAreThese) {
       "parallel.exchange_by_group.down",
       "parallel.shard_optimizer",
       "parallel.audit_every",
+      "supervisor.max_restarts",
+      "supervisor.restart_delay",
+      "supervisor.max_restart_delay",
+      "supervisor.wait_for_hosts",
+      "supervisor.failures_of_host",
+      "supervisor.heartbeat_timeout",
+      "supervisor.straggler_factor",
+      "supervisor.report_every",
+      "supervisor.deadlines.start",
+      "supervisor.deadlines.load",
+      "supervisor.deadlines.step",
+      "supervisor.deadlines.evaluate",
+      "supervisor.deadlines.save",
+      "supervisor.deadlines.finish",
   };
   EXPECT_THAT(free, ElementsAreArray(expected));
 }
