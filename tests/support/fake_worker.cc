@@ -70,6 +70,9 @@ class FakeWorker {
 
   int run(bool resumes) {
     box_.set_run(folder_, supervisor_config(settings_));
+    // As long as MPI takes to start, and longer than an agent's loop (200 ms): what a worker maps
+    // and leaves behind sooner, its agent does not know of.
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
     box_.enter_phase(PHASE_LOAD);
     if (is_here("config", 0))
       throw ConfigError("train.steps: -1, expected at least 1\nsecond line");
