@@ -98,9 +98,7 @@ void SupervisedAgent::wait() {
 
 void SupervisedAgent::pass_signals_on() {
   while (const std::optional<int> signal = signals_.next()) {
-    // TERM is how a launcher takes ranks down when one of them is lost; the supervisor asks for a
-    // stop by itself.
-    if (*signal != SIGCHLD && *signal != SIGTERM) process_.signal(*signal);
+    if (*signal != SIGCHLD) process_.signal(*signal);
   }
 }
 

@@ -36,8 +36,8 @@ void start_line() {
 
 extern "C" void on_stop_signal(int signal, siginfo_t* info, void*) {
   const int saved_errno = errno;
-  std::atomic<bool>& was_asked =
-      info->si_pid == ::getppid() ? was_asked_by_agent : was_asked_by_others;
+  const bool is_from_agent = info->si_pid == ::getppid();
+  std::atomic<bool>& was_asked = is_from_agent ? was_asked_by_agent : was_asked_by_others;
   const bool is_repeated = was_asked.exchange(true);
   const bool is_second = stop_requested.exchange(true);
   if (is_repeated && (signal == SIGINT || signal == SIGTERM)) {
@@ -45,7 +45,8 @@ extern "C" void on_stop_signal(int signal, siginfo_t* info, void*) {
     say("molora: asked twice, leaving at once; the last checkpoint stands\n");
     ::_exit(128 + signal);
   }
-  if (!is_second && !is_silent) {
+  // TERM through the agent is how mpirun takes ranks down when one of them is lost: nobody asked.
+  if (!is_second && !is_silent && !(is_from_agent && signal == SIGTERM)) {
     start_line();
     say("molora: asked to stop: saving after this step (again: leave at once)\n");
   }
