@@ -50,7 +50,8 @@ trap 'kill "$job" 2>/dev/null || true' EXIT
 while kill -0 "$job" 2>/dev/null && [[ $(steps_done) -lt $kill_after ]]; do sleep 0.1; done
 if kill -0 "$job" 2>/dev/null; then
   say "kill -9 of rank 1 after $(steps_done) steps, as a machine would fail; it goes on by itself"
-  kill -9 "$(workers_of "$job" | tail -n 1)"
+  read -ra workers <<<"$(workers_of "$job")"
+  kill -9 "${workers[-1]}"
 fi
 wait "$job" || die "the training failed (see above)"
 trap - EXIT
