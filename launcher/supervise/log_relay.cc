@@ -147,7 +147,8 @@ std::string LogRelay::take_line(int rank, LogLines::Stream stream, std::string_v
 void LogRelay::show(int rank, LogLines::Stream stream, std::string_view text) {
   TerminalOutput& to = stream == LogLines::out && !is_one_terminal_ ? out_ : err_;
   const bool says_rank = text.find("[rank") != std::string_view::npos;
-  if (world_size_ > 1 && !says_rank) {
+  // What a command prints as its result is for other programs as well: it stays as it is.
+  if (world_size_ > 1 && !says_rank && stream == LogLines::err) {
     to.add_line(fmt::format("[rank {}] {}", rank, text));
   } else {
     to.add_line(text);

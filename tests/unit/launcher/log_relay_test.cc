@@ -95,7 +95,7 @@ TEST(LogRelay, OneRankNeedsNoName) {
 }
 
 TEST(LogRelay, KeepsStandardOutputApart) {
-  Relay relay(1);
+  Relay relay(2);
   relay.add(0, LogLines::out, "a result\n");
   EXPECT_EQ(relay.shown(), "");
   EXPECT_EQ(relay.shown_out(), "a result\n");
@@ -187,7 +187,7 @@ TEST(LogRelay, OnOneTerminalStandardOutputStepsAsideAsWell) {
             "\x1fp"
             "bar\n");
   relay.add(0, LogLines::out, "result\n");
-  EXPECT_EQ(relay.shown(), "bar\r\033[K[rank 0] result\r\nbar");
+  EXPECT_EQ(relay.shown(), "bar\r\033[Kresult\r\nbar");
 }
 
 TEST(LogRelay, AReaderThatHasStoppedDoesNotStopUs) {
