@@ -274,17 +274,22 @@ void BlackBox::set_failure(FaultKind fault, int exit_code, const std::string& me
   shared_->failure.write(failure);
 }
 
+Phase BlackBox::phase() const { return static_cast<Phase>(shared_->phase.load()); }
+
+// Of every beat and every phase: no groups, no more than the latest collective.
 RankState BlackBox::state() const {
-  RankState state = record(1).state();
+  RankRecord record;
+  add_latest_events(1, record);
+  RankState state;
+  fill(state);
+  if (record.events_size() > 0) *state.mutable_latest() = record.events(0);
   return state;
 }
 
-RankRecord BlackBox::record(size_t max_events) const {
-  RankRecord record;
-  RankState& state = *record.mutable_state();
+void BlackBox::fill(RankState& state) const {
   state.set_rank(static_cast<uint32_t>(shared_->rank.load()));
   state.set_world_size(static_cast<uint32_t>(shared_->world_size.load()));
-  state.set_phase(static_cast<Phase>(shared_->phase.load()));
+  state.set_phase(phase());
   state.set_step(shared_->step);
   state.set_saved_step(shared_->saved_step);
   state.set_progress(shared_->progress);
@@ -293,7 +298,11 @@ RankRecord BlackBox::record(size_t max_events) const {
   if (shared_->run.read(run)) state.set_deadline(run.deadlines.at(state.phase()));
   StoredPlace place;
   if (shared_->place.read(place)) state.set_place(place.text());
+}
 
+RankRecord BlackBox::record(size_t max_events) const {
+  RankRecord record;
+  fill(*record.mutable_state());
   const uint64_t known = std::min<uint64_t>(shared_->num_communicators, kMaxCommunicators);
   for (uint64_t i = 0; i < known; ++i) {
     const StoredCommunicator& entry = shared_->communicators[i];
@@ -309,10 +318,17 @@ RankRecord BlackBox::record(size_t max_events) const {
       info.add_ranks(static_cast<uint32_t>(rank));
     }
   }
+  add_latest_events(max_events, record);
+  if (record.events_size() > 0) {
+    *record.mutable_state()->mutable_latest() = record.events(record.events_size() - 1);
+  }
+  return record;
+}
 
+void BlackBox::add_latest_events(size_t most, RankRecord& record) const {
   const uint64_t left = shared_->num_collectives_left;
   const uint64_t last = shared_->num_collectives;
-  const uint64_t count = std::min({last, static_cast<uint64_t>(max_events), uint64_t{kCapacity}});
+  const uint64_t count = std::min({last, static_cast<uint64_t>(most), uint64_t{kCapacity}});
   for (uint64_t order = last - count + 1; order <= last; ++order) {
     StoredCollective entry;
     if (!shared_->ring[(order - 1) % kCapacity].read(entry) || entry.order != order) continue;
@@ -327,10 +343,6 @@ RankRecord BlackBox::record(size_t max_events) const {
     event.set_seconds_ago(seconds_since(entry.entered_ns));
     event.set_is_over(order <= left);
   }
-  if (record.events_size() > 0) {
-    *state.mutable_latest() = record.events(record.events_size() - 1);
-  }
-  return record;
 }
 
 std::filesystem::path BlackBox::folder() const {
@@ -359,7 +371,7 @@ void bind_black_box(BlackBox* box) { bound_box = box; }
 
 PhaseScope::PhaseScope(Phase phase) : num_exceptions_(std::uncaught_exceptions()) {
   BlackBox* box = thread_black_box();
-  before_ = box != nullptr ? box->state().phase() : PHASE_START;
+  before_ = box != nullptr ? box->phase() : PHASE_START;
   if (box != nullptr) box->enter_phase(phase);
 }
 

@@ -53,6 +53,7 @@ class BlackBox {
   void set_failure(FaultKind fault, int exit_code, const std::string& message);
 
   // --- Readers ---
+  Phase phase() const;
   // All that the box knows; fields about the process itself (host, pid, memory) are not set.
   RankState state() const;
   // The same with the latest collectives, at most so many, oldest first.
@@ -67,6 +68,8 @@ class BlackBox {
 
  private:
   struct Shared;
+  void fill(RankState& state) const;
+  void add_latest_events(size_t most, RankRecord& record) const;
   explicit BlackBox(Shared* shared) : shared_(shared) {}
   Shared* shared_;
 };
