@@ -18,15 +18,17 @@ MAY_INCLUDE = {
     "watch": ["io", "base"],
     "comm": ["watch", "base"],
     "tensor": ["io", "base"],
-    "parallel": ["comm", "watch", "tensor", "io", "base"],
-    "model": ["parallel", "comm", "watch", "tensor", "io", "config", "base"],
+    "device": ["tensor", "base"],
+    "kernels": ["device", "tensor", "base"],
+    "parallel": ["kernels", "device", "comm", "watch", "tensor", "io", "base"],
+    "model": ["parallel", "kernels", "device", "comm", "watch", "tensor", "io", "config", "base"],
     "plan": ["model", "parallel", "comm", "config", "base"],
-    "train": ["model", "data", "parallel", "comm", "watch", "tensor", "config", "base"],
+    "train": ["model", "data", "parallel", "kernels", "device", "comm", "watch", "tensor", "config", "base"],
     "coord": ["config", "base"],
-    "checkpoint": ["coord", "comm", "watch", "tensor", "io", "config", "base"],
+    "checkpoint": ["coord", "device", "comm", "watch", "tensor", "io", "config", "base"],
     "export": ["model", "checkpoint", "comm", "tensor", "io", "config", "base"],
-    "generate": ["model", "tensor", "base"],
-    "eval": ["generate", "train", "model", "data", "tokenizer", "comm", "watch", "tensor", "config", "base"],
+    "generate": ["model", "device", "tensor", "base"],
+    "eval": ["generate", "train", "model", "data", "tokenizer", "device", "comm", "watch", "tensor", "config", "base"],
     "launcher": ["watch", "config", "io", "base"],
     "worker": ["*"],
 }
@@ -34,11 +36,12 @@ MAY_INCLUDE = {
 CONFINED = {
     r"mpi\.h": [r"src/comm/.*\.cc"],
     r"nccl\.h": [r"src/comm/.*\.cc"],
+    r"cuda": [r"src/comm/.*\.cc", r"src/kernels/.*"],
     r"yaml-cpp/": [r"src/config/.*"],
     r"pcre2\.h|utf8proc\.h|sentencepiece": [r"src/tokenizer/.*"],
     r"openssl/|xxhash\.h|isa-l/": [r"src/io/.*"],
     r"CLI/": [r"src/worker/.*", r"launcher/.*"],
-    r"(ATen|torch|c10)/": [r"src/(tensor|parallel|model|train|checkpoint|export|generate|eval|worker)/.*"],
+    r"(ATen|torch|c10)/": [r"src/(tensor|device|kernels|parallel|model|train|checkpoint|export|generate|eval|worker)/.*"],
 }
 # calls -> files that may make them
 CONFINED_CALLS = {

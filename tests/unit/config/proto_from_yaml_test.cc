@@ -166,7 +166,7 @@ INSTANTIATE_TEST_SUITE_P(
               "at_start"},
         Wrong{"control_characters", "\"a\\e[1m\\n\": 1",
               "run.yaml:1: a\\x1b[1m\\x0a: no such field; known here: output_dir, seed, model, "
-              "adapter, data, train, eval, checkpoint, parallel, supervisor"}),
+              "adapter, data, train, eval, checkpoint, parallel, supervisor, device"}),
     [](const auto& wrong) { return wrong.param.what; });
 
 TEST(ProtoFromYaml, CutsLongNamesBetweenCharacters) {

@@ -115,6 +115,8 @@ TEST(ResumeChanges, TheFreeFieldsAreThese) {
       "parallel.exchange_by_group.down",
       "parallel.shard_optimizer",
       "parallel.audit_every",
+      "parallel.backend",
+      "parallel.collective_timeout",
       "supervisor.max_restarts",
       "supervisor.restart_delay",
       "supervisor.max_restart_delay",
@@ -129,6 +131,9 @@ TEST(ResumeChanges, TheFreeFieldsAreThese) {
       "supervisor.deadlines.evaluate",
       "supervisor.deadlines.save",
       "supervisor.deadlines.finish",
+      "device.kind",
+      "device.kernels",
+      "device.deterministic",
   };
   EXPECT_THAT(free, ElementsAreArray(expected));
 }

@@ -1,0 +1,104 @@
+#include "device/compute_device.h"
+
+#include <dlfcn.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/error.h"
+
+namespace molora {
+
+namespace {
+
+WaitUntil& wait_until() {
+  static WaitUntil wait = [](const std::function<bool()>& is_done) {
+    while (!is_done()) std::this_thread::sleep_for(std::chrono::microseconds(20));
+  };
+  return wait;
+}
+
+// Waits until the work that the calling thread has given `device` so far is done.
+void wait_for_work(at::Device device) {
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  c10::Event done(device.type());
+  done.record(guard.getStream(device));
+  wait_until()([&done] { return done.query(); });
+}
+
+}  // namespace
+
+int load_cuda() {
+  static void* library = nullptr;
+  if (library == nullptr) {
+    library = dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL);
+    if (library == nullptr) {
+      const char* why = dlerror();
+      throw ConfigError(
+          fmt::format("device.kind is cuda, but LibTorch's CUDA library cannot be loaded: {}. "
+                      "`./run setup cuda` "
+                      "fetches it with all that it needs; device.kind=cpu does without",
+                      why == nullptr ? "no reason given" : why));
+    }
+  }
+  if (!at::hasCUDA()) {
+    throw ConfigError(
+        "device.kind is cuda, but no GPU is seen: no NVIDIA driver is loaded, or "
+        "CUDA_VISIBLE_DEVICES hides all GPUs (`nvidia-smi` shows them); device.kind=cpu does "
+        "without");
+  }
+  at::globalContext().lazyInitDevice(at::kCUDA);
+  return at::detail::getCUDAHooks().getNumGPUs();
+}
+
+at::Device use_gpu(int index) {
+  const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+  const c10::impl::VirtualGuardImpl guard(at::kCUDA);
+  MOLORA_CHECK(index >= 0 && index < guard.deviceCount(), "GPU {} of {}", index,
+               guard.deviceCount());
+  guard.setDevice(device);
+  return device;
+}
+
+void use_deterministic_operators() {
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
+}
+
+void* compute_stream(at::Device device) {
+  if (device.is_cpu()) return nullptr;
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  return guard.getStreamNativeHandle(guard.getStream(device));
+}
+
+Tensor to_device(const Tensor& host, at::Device device) {
+  if (host.device() == device) return host;
+  MOLORA_CHECK(host.is_cpu(), "{}", host.device().str());
+  return host.pin_memory().to(device, /*non_blocking=*/true);
+}
+
+void set_wait_until(WaitUntil wait) { wait_until() = std::move(wait); }
+
+Tensor to_host(const Tensor& tensor) {
+  if (tensor.is_cpu()) return tensor;
+  const Tensor source = tensor.detach();
+  Tensor copy = at::empty(source.sizes(), source.options().device(at::kCPU).pinned_memory(true));
+  copy.copy_(source, /*non_blocking=*/true);
+  wait_for_work(source.device());
+  return copy;
+}
+
+void finish_work(at::Device device) {
+  if (!device.is_cpu()) wait_for_work(device);
+}
+
+}  // namespace molora
