@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "base/check.h"
+#include "watch/thread_ties.h"
 
 namespace molora {
 
@@ -17,6 +18,7 @@ using torch::autograd::variable_list;
 struct FunctionHolder : torch::CustomClassHolder {
   explicit FunctionHolder(RecomputedFunction f) : function(std::move(f)) {}
   RecomputedFunction function;
+  ThreadTies ties = ThreadTies::of_this_thread();
 };
 
 // `anchor` requires grad, so that the backward pass comes here whatever the inputs are.
@@ -35,6 +37,7 @@ class RecomputeFunction : public torch::autograd::Function<RecomputeFunction> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto holder = c10::static_intrusive_pointer_cast<FunctionHolder>(
         context->saved_data["function"].toCapsule());
+    const TiedScope tied(holder->ties);
     std::vector<Tensor> inputs;
     for (const Tensor& saved : context->get_saved_variables()) {
       Tensor input = saved.detach();

@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "watch/place.h"
+#include "watch/thread_ties.h"
 
 namespace molora {
 
@@ -17,6 +18,7 @@ struct MapHolder : torch::CustomClassHolder {
   }
   LinearMap map;
   WorkPlace place;  // in the backward pass
+  ThreadTies ties = ThreadTies::of_this_thread();
 };
 
 class LinearMapFunction : public torch::autograd::Function<LinearMapFunction> {
@@ -31,6 +33,7 @@ class LinearMapFunction : public torch::autograd::Function<LinearMapFunction> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto holder =
         c10::static_intrusive_pointer_cast<MapHolder>(context->saved_data["map"].toCapsule());
+    const TiedScope tied(holder->ties);
     const PlaceScope scope(holder->place);
     return {holder->map.transpose(gradients[0]), Tensor()};
   }

@@ -152,7 +152,8 @@ std::string fault_text(const InjectedFault& fault) {
 // Of this thread, so that ranks which are threads have faults of their own.
 thread_local std::vector<InjectedFault> armed;
 thread_local std::optional<InjectedKind> gradient_fault;
-thread_local bool has_skip = false;
+thread_local bool own_skip = false;
+thread_local bool* skip = &own_skip;
 thread_local std::vector<std::unique_ptr<std::byte[]>> kept_memory;
 
 void take_memory(uint64_t mib) {
@@ -188,7 +189,7 @@ void happen(const InjectedFault& fault) {
       std::this_thread::sleep_for(std::chrono::duration<double>(fault.seconds));
       return;
     case InjectedKind::kSkip:
-      has_skip = true;
+      *skip = true;
       return;
     case InjectedKind::kMemory:
       take_memory(fault.mib);
@@ -207,7 +208,7 @@ std::vector<InjectedFault> parse_faults(std::string_view text) {
 void arm_faults(const std::vector<InjectedFault>& faults, int rank, int attempt) {
   armed.clear();
   gradient_fault.reset();
-  has_skip = false;
+  *skip = false;
   for (const InjectedFault& fault : faults) {
     if (fault.rank != rank || (fault.attempt != 0 && fault.attempt != attempt)) continue;
     armed.push_back(fault);
@@ -232,6 +233,10 @@ std::optional<InjectedKind> take_gradient_fault() {
   return std::exchange(gradient_fault, std::nullopt);
 }
 
-bool take_skip() { return std::exchange(has_skip, false); }
+bool take_skip() { return std::exchange(*skip, false); }
+
+bool* thread_skip() { return skip; }
+
+void bind_skip(bool* flag) { skip = flag; }
 
 }  // namespace molora

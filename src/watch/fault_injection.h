@@ -66,5 +66,8 @@ void fault_point(FaultPhase phase, int64_t step);
 std::optional<InjectedKind> take_gradient_fault();
 // Whether the next collective is to be left out (kSkip); asked by the communicator.
 bool take_skip();
+// Where this thread keeps that; another thread's while it works in its place (watch/thread_ties.h).
+bool* thread_skip();
+void bind_skip(bool* flag);
 
 }  // namespace molora

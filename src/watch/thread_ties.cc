@@ -1,0 +1,24 @@
+#include "watch/thread_ties.h"
+
+#include "watch/black_box.h"
+#include "watch/fault_injection.h"
+
+namespace molora {
+
+ThreadTies ThreadTies::of_this_thread() {
+  ThreadTies ties;
+  ties.box_ = thread_black_box();
+  ties.skip_ = thread_skip();
+  return ties;
+}
+
+void TiedScope::tie(const ThreadTies& ties) {
+  bind_black_box(ties.box_);
+  bind_skip(ties.skip_);
+}
+
+TiedScope::TiedScope(const ThreadTies& ties) : before_(ThreadTies::of_this_thread()) { tie(ties); }
+
+TiedScope::~TiedScope() { tie(before_); }
+
+}  // namespace molora
