@@ -54,6 +54,8 @@ enum class Mutation {
   // Bottleneck values between tp ranks (model/rank_experts.cc, model/parallel_linear.cc).
   kBottleneckOwnOnly,        // column: other ranks' bottleneck rows stay zero
   kBottleneckPartial,        // row: bottleneck values from this rank's columns alone
+  kSlotsNotSummed,           // fixed shapes: other ranks' choices stay zero
+  kSlotGradientsNotSummed,   // fixed shapes: gradients of other ranks' choices are lost
   kBottleneckOwnTokensOnly,  // sequence parallelism: bottleneck of other ranks' tokens stays zero
   // Routers (model/router.cc, model/replicated_tokens.cc, train/train_step.cc).
   kRouterLogitsPartial,    // row-parallel: logits of this rank's columns alone
@@ -97,7 +99,12 @@ enum class Mutation {
   kReportsOfThisRank,  // the coordinator takes its own report for that of every rank
   kOrdersNotTold,      // ranks do not hear the orders
   kDamageOfThisRank,   // a rank does not hear of damage that others found
-  kEnd,                // one past the last
+  kEnd,                // one past the last of mutation_test
+  // Collectives of GPUs (comm/nccl_*.cc); of tests/cuda/program/nccl_mutation_test.cc.
+  kNcclBeforeWork,    // a collective does not wait for the work that was given before it
+  kNcclAfterIgnored,  // later work does not wait for the collective
+  kNcclOwnPartLost,   // what a rank keeps of an exchange is not copied
+  kNcclPartsSwapped,  // received parts in the order of the next rank
 };
 
 #ifdef MOLORA_MUTATIONS

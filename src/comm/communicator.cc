@@ -57,6 +57,13 @@ Communicator::Communicator(std::string name, int rank, int size)
   std::iota(world_ranks_.begin(), world_ranks_.end(), 0);
 }
 
+Communicator::Communicator(const Communicator& host, std::string name)
+    : name_(std::move(name)),
+      rank_(host.rank_),
+      size_(host.size_),
+      place_(BufferPlace::kDevice),
+      world_ranks_(host.world_ranks_) {}
+
 bool Communicator::enter(CollectiveKind kind, size_t bytes_sent) {
   MOLORA_CHECK(!is_exchanging_, "{} on {} before the exchange #{} was waited for",
                collective_name(kind), name_, record_.sequence());
@@ -76,8 +83,10 @@ void Communicator::note_in(BlackBox& box, CollectiveKind kind, size_t bytes_sent
   box.enter_collective(noted_as_, record_.sequence(), collective_name(kind), bytes_sent);
 }
 
+// On a device the collective has only been given to it; who waits for the device notes its end.
 void Communicator::leave() {
   record_.leave();
+  if (place_ == BufferPlace::kDevice) return;
   if (BlackBox* box = thread_black_box(); box != nullptr && size_ > 1) box->leave_collective();
 }
 
@@ -128,16 +137,38 @@ std::unique_ptr<PendingExchange> Communicator::start_all_to_all(
   MOLORA_CHECK_EQ(total(recv_bytes), recv.size());
   const auto self = static_cast<size_t>(rank_);
   MOLORA_CHECK_EQ(send_bytes[self], recv_bytes[self], "bytes that rank {} keeps", rank_);
-  is_left_out_ = !enter(CollectiveKind::kAllToAll, send.size() - send_bytes[self]);
+  start(send, recv, send.size() - send_bytes[self],
+        [&] { do_start_all_to_all(send, send_bytes, recv, recv_bytes); });
+  return std::make_unique<PendingExchange>(*this);
+}
+
+void Communicator::all_to_all(std::span<const std::byte> send, std::span<std::byte> recv) {
+  MOLORA_CHECK_EQ(send.size(), recv.size());
+  MOLORA_CHECK_EQ(send.size() % static_cast<size_t>(size_), 0U, "{} bytes for {} ranks",
+                  send.size(), size_);
+  start(send, recv, send.size() - send.size() / static_cast<size_t>(size_),
+        [&] { do_start_equal_all_to_all(send, recv); });
+  PendingExchange(*this).wait();
+}
+
+void Communicator::start(std::span<const std::byte> send, std::span<std::byte> recv,
+                         size_t bytes_sent, const std::function<void()>& start_in_back_end) {
+  is_left_out_ = !enter(CollectiveKind::kAllToAll, bytes_sent);
   if (is_left_out_) {
     // nothing
   } else if (size_ > 1) {
-    do_start_all_to_all(send, send_bytes, recv, recv_bytes);
+    start_in_back_end();
   } else {
     copy_bytes(send, recv);
   }
   is_exchanging_ = true;
-  return std::make_unique<PendingExchange>(*this);
+}
+
+void Communicator::do_start_equal_all_to_all(std::span<const std::byte> send,
+                                             std::span<std::byte> recv) {
+  const auto members = static_cast<size_t>(size_);
+  const std::vector<size_t> parts(members, send.size() / members);
+  do_start_all_to_all(send, parts, recv, parts);
 }
 
 void Communicator::wait_for_exchange() {
@@ -150,6 +181,7 @@ void Communicator::wait_for_exchange() {
 }
 
 std::unique_ptr<Communicator> Communicator::split(const std::string& name, int group) {
+  MOLORA_CHECK(place_ == BufferPlace::kHost, "{} has its buffers on a device", name_);
   std::vector<int> groups(static_cast<size_t>(size_));
   all_gather(std::as_bytes(std::span(&group, 1)), std::as_writable_bytes(std::span(groups)));
   std::vector<int> members;

@@ -3,8 +3,9 @@
 // Ordering:  every member issues the same sequence of calls with matching sizes; a mismatch is a
 //            fault of the program that hangs or is refused, depending on the back end.
 // Threads:   one thread issues the calls of a communicator.
-// Buffers:   raw bytes; none may overlap another buffer of the same call. Blocking: a buffer may be
-//            read or reused when the call returns.
+// Buffers:   raw bytes; none may overlap another buffer of the same call. Where they lie, and what
+// a
+//            call's return means, says BufferPlace.
 // Failure:   after a CommError only destruction is allowed.
 // Size one:  a communicator of one rank never reaches its back end; the wrappers below return at
 //            once, so that no caller has a special case.
@@ -14,6 +15,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,6 +27,15 @@ namespace molora {
 
 class BlackBox;
 class PendingExchange;
+
+enum class BufferPlace {
+  // In host memory. Blocking: a buffer may be read or reused when the call returns.
+  kHost,
+  // In the memory of this rank's GPU. A call takes its place in the order of the work that the
+  // calling thread gives the GPU: it sees what was given before, and what is given after the call
+  // (of an exchange: after wait()) sees its results. The host goes on at once, but for barrier().
+  kDevice,
+};
 
 class Communicator {
  public:
@@ -39,6 +50,7 @@ class Communicator {
   // What this group is for ("world", "dp", ...); part of messages.
   const std::string& name() const { return name_; }
   const FlightRecord& record() const { return record_; }
+  BufferPlace place() const { return place_; }
 
   // Returns when every member has called it.
   void barrier();
@@ -59,8 +71,11 @@ class Communicator {
   // send_bytes[i] here equals recv_bytes[rank()] at member i.
   void all_to_all(std::span<const std::byte> send, std::span<const size_t> send_bytes,
                   std::span<std::byte> recv, std::span<const size_t> recv_bytes);
+  // The same with parts that all have one length. REQUIRES: the same size everywhere, of `send` and
+  // `recv`, which size() divides.
+  void all_to_all(std::span<const std::byte> send, std::span<std::byte> recv);
 
-  // The same without waiting: buffers belong to the exchange until wait() of the result returns.
+  // The first without waiting: buffers belong to the exchange until wait() of the result returns.
   // REQUIRES: nothing else is called on this communicator in between, and wait() is called on every
   // member.
   [[nodiscard]] std::unique_ptr<PendingExchange> start_all_to_all(
@@ -68,11 +83,14 @@ class Communicator {
       std::span<std::byte> recv, std::span<const size_t> recv_bytes);
 
   // One communicator for each value of `group`, over the members that gave it, in their order here.
-  // Each member gets its own group's. Collective over all members.
+  // Each member gets its own group's. Collective over all members. REQUIRES: host buffers; a
+  // communicator of a GPU is made from the split one of the host (nccl_communicator.h).
   [[nodiscard]] std::unique_ptr<Communicator> split(const std::string& name, int group);
 
  protected:
   Communicator(std::string name, int rank, int size);
+  // The same ranks as `host`'s, with buffers on the device.
+  explicit Communicator(const Communicator& host, std::string name);
 
  private:
   friend class PendingExchange;
@@ -83,6 +101,9 @@ class Communicator {
   virtual void do_start_all_to_all(std::span<const std::byte> send,
                                    std::span<const size_t> send_bytes, std::span<std::byte> recv,
                                    std::span<const size_t> recv_bytes) = 0;
+  // All parts of one length; a back end that has a faster way overrides it.
+  virtual void do_start_equal_all_to_all(std::span<const std::byte> send,
+                                         std::span<std::byte> recv);
   virtual void do_wait() = 0;  // for the exchange that was started
   // members: ranks here, ascending, this one among them; called by these alone.
   virtual std::unique_ptr<Communicator> do_split(const std::string& name,
@@ -91,12 +112,15 @@ class Communicator {
   // False: an injected fault (watch/fault_injection.h) leaves this collective out.
   [[nodiscard]] bool enter(CollectiveKind kind, size_t bytes_sent);
   void leave();
+  void start(std::span<const std::byte> send, std::span<std::byte> recv, size_t bytes_sent,
+             const std::function<void()>& start_in_back_end);
   void note_in(BlackBox& box, CollectiveKind kind, size_t bytes_sent);
   void wait_for_exchange();
 
   std::string name_;
   int rank_;
   int size_;
+  BufferPlace place_ = BufferPlace::kHost;
   std::vector<int> world_ranks_;  // of the members
   bool is_exchanging_ = false;
   bool is_left_out_ = false;  // the exchange that is under way

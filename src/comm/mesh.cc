@@ -102,15 +102,26 @@ Traffic operator+(const Traffic& a, const Traffic& b) {
   return sum;
 }
 
-Mesh::Mesh(Communicator& world, const MeshShape& shape) : shape_(shape) {
+Mesh::Mesh(Communicator& world, const MeshShape& shape) : Mesh(world, shape, nullptr) {}
+
+Mesh::Mesh(Communicator& world, const MeshShape& shape, const MakeCommunicator& of_device)
+    : shape_(shape) {
   MOLORA_CHECK_EQ(world.size(), shape.world());
   for (const Axis axis : kAxes) {
+    const auto index = static_cast<size_t>(axis);
     if (axis == Axis::kKvReplicas && shape.kv_replicas == 1) {
-      axes_[static_cast<size_t>(axis)] = axes_[static_cast<size_t>(Axis::kData)];
+      axes_[index] = axes_[static_cast<size_t>(Axis::kData)];
+      host_axes_[index] = host_axes_[static_cast<size_t>(Axis::kData)];
       continue;
     }
-    owned_.push_back(world.split(axis_name(axis), group_of(shape, axis, world.rank())));
-    axes_[static_cast<size_t>(axis)] = owned_.back().get();
+    const int group = group_of(shape, axis, world.rank());
+    const std::string name = axis_name(axis);
+    owned_.push_back(world.split(of_device ? name + " host" : name, group));
+    host_axes_[index] = owned_.back().get();
+    axes_[index] = host_axes_[index];
+    if (!of_device || host_axes_[index]->size() == 1) continue;
+    owned_.push_back(of_device(*host_axes_[index]));
+    axes_[index] = owned_.back().get();
   }
 }
 
@@ -124,12 +135,16 @@ Traffic Mesh::traffic() const {
   Traffic traffic;
   for (const Axis axis : kAxes) {
     if (axis == Axis::kKvReplicas && shape_.kv_replicas == 1) continue;  // counted as dp
-    const FlightRecord& record = this->axis(axis).record();
-    for (size_t kind = 0; kind < kNumCollectiveKinds; ++kind) {
-      const auto as_kind = static_cast<CollectiveKind>(kind);
-      traffic.counts[static_cast<size_t>(axis)][kind] = {record.calls(as_kind),
-                                                         record.bytes_sent(as_kind)};
-    }
+    auto& counts = traffic.counts[static_cast<size_t>(axis)];
+    const auto add = [&counts](const FlightRecord& record) {
+      for (size_t kind = 0; kind < kNumCollectiveKinds; ++kind) {
+        const auto as_kind = static_cast<CollectiveKind>(kind);
+        counts[kind].calls += record.calls(as_kind);
+        counts[kind].bytes += record.bytes_sent(as_kind);
+      }
+    };
+    add(host(axis).record());
+    if (&this->axis(axis) != &host(axis)) add(this->axis(axis).record());
   }
   return traffic;
 }

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -80,13 +81,24 @@ Traffic operator+(const Traffic& a, const Traffic& b);
 
 // The communicators of one rank, made in the same order on all. Owns them; the world that they were
 // made from must outlive it.
+//
+// Each axis has two: one for tensors, whose buffers lie where the ranks compute, and one for what
+// the host itself sends at the borders of steps. On CPUs they are the same.
 class Mesh {
  public:
-  // Collective over `world`. REQUIRES: world.size() == shape.world().
+  // Collective over `world`, whose buffers are the host's. REQUIRES: world.size() == shape.world().
   Mesh(Communicator& world, const MeshShape& shape);
+  // The same for ranks that compute on GPUs: `of_device` makes the communicator for tensors of a
+  // group from that of the host. It is called for groups of several ranks, in the same order on
+  // all.
+  using MakeCommunicator = std::function<std::unique_ptr<Communicator>(Communicator& host)>;
+  Mesh(Communicator& world, const MeshShape& shape, const MakeCommunicator& of_device);
 
   const MeshShape& shape() const { return shape_; }
+  // For tensors.
   Communicator& axis(Axis axis) const { return *axes_.at(static_cast<size_t>(axis)); }
+  // For the host's own memory.
+  Communicator& host(Axis axis) const { return *host_axes_.at(static_cast<size_t>(axis)); }
   int world_rank() const { return axis(Axis::kAll).rank(); }
   int tp_rank() const { return axis(Axis::kTensor).rank(); }
   int dp_rank() const { return axis(Axis::kData).rank(); }
@@ -104,6 +116,7 @@ class Mesh {
   MeshShape shape_;
   std::vector<std::unique_ptr<Communicator>> owned_;
   std::array<Communicator*, kNumAxes> axes_{};
+  std::array<Communicator*, kNumAxes> host_axes_{};
 };
 
 }  // namespace molora

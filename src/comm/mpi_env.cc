@@ -24,6 +24,25 @@ int MpiEnvironment::num_threads_wanted() {
   return text == nullptr ? 0 : std::max(0, std::atoi(text));
 }
 
+std::string MpiEnvironment::nccl_host_id() {
+  const char* text = std::getenv("NCCL_HOSTID");
+  return text == nullptr ? "" : text;
+}
+
+int MpiEnvironment::local_rank() {
+  int is_initialized = 0;
+  MPI_Initialized(&is_initialized);
+  if (is_initialized == 0) return 0;
+  MPI_Comm machine = MPI_COMM_NULL;
+  const int code =
+      MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine);
+  if (code != MPI_SUCCESS) throw CommError(fmt::format("MPI_Comm_split_type: code {}", code));
+  int rank = 0;
+  MPI_Comm_rank(machine, &rank);
+  MPI_Comm_free(&machine);
+  return rank;
+}
+
 MpiEnvironment::MpiEnvironment(int* argc, char*** argv) {
   if (!started_by_launcher()) return;
   int provided = 0;

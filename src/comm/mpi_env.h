@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "base/error.h"
 #include "comm/communicator.h"
@@ -26,6 +27,13 @@ class MpiEnvironment {
 
   // OMP_NUM_THREADS, or 0 where it is not set to a number.
   static int num_threads_wanted();
+
+  // NCCL_HOSTID, "" where it is not set: what NCCL takes for this process's machine.
+  static std::string nccl_host_id();
+
+  // This rank's number among those of its machine, by shared memory, not by names; 0 without MPI.
+  // Collective over all ranks.
+  static int local_rank();
 
   // A communicator over all ranks, with an MPI context of its own. Collective.
   std::unique_ptr<Communicator> make_world();

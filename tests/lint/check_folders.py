@@ -35,8 +35,8 @@ MAY_INCLUDE = {
 # header (prefix) -> files (regular expressions) that may include it
 CONFINED = {
     r"mpi\.h": [r"src/comm/.*\.cc"],
-    r"nccl\.h": [r"src/comm/.*\.cc"],
-    r"cuda": [r"src/comm/.*\.cc", r"src/kernels/.*"],
+    r"nccl\.h": [r"src/comm/nccl_.*"],
+    r"cuda": [r"src/comm/nccl_.*", r"src/kernels/.*"],
     r"yaml-cpp/": [r"src/config/.*"],
     r"pcre2\.h|utf8proc\.h|sentencepiece": [r"src/tokenizer/.*"],
     r"openssl/|xxhash\.h|isa-l/": [r"src/io/.*"],

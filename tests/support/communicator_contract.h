@@ -11,30 +11,32 @@
 #include "base/error.h"
 #include "comm/communicator.h"
 #include "comm/fixed_order_sum.h"
+#include "support/test_memory.h"
 
 namespace molora::testing {
 
-inline void check_broadcast(Communicator& comm) {
+inline void check_broadcast(Communicator& comm, TestMemory& memory = host_memory()) {
   for (int root = 0; root < comm.size(); ++root) {
-    std::vector<int> values(5, comm.rank());
-    comm.broadcast(std::as_writable_bytes(std::span(values)), root);
-    EXPECT_EQ(values, std::vector<int>(5, root));
+    Buffer<int> values(memory, std::vector<int>(5, comm.rank()));
+    comm.broadcast(values.span(), root);
+    EXPECT_EQ(values.values(), std::vector<int>(5, root));
   }
 }
 
-inline void check_all_gather(Communicator& comm) {
-  const std::vector<int> mine = {comm.rank(), comm.rank() * 10};
-  std::vector<int> all(2 * static_cast<size_t>(comm.size()));
-  comm.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
+inline void check_all_gather(Communicator& comm, TestMemory& memory = host_memory()) {
+  Buffer<int> mine(memory, {comm.rank(), comm.rank() * 10});
+  Buffer<int> all(memory, 2 * static_cast<size_t>(comm.size()));
+  comm.all_gather(mine.span(), all.span());
+  const std::vector<int> got = all.values();
   for (int i = 0; i < comm.size(); ++i) {
-    EXPECT_EQ(all[2 * static_cast<size_t>(i)], i);
-    EXPECT_EQ(all[2 * static_cast<size_t>(i) + 1], 10 * i);
+    EXPECT_EQ(got[2 * static_cast<size_t>(i)], i);
+    EXPECT_EQ(got[2 * static_cast<size_t>(i) + 1], 10 * i);
   }
 }
 
 // Rank r sends r + i + 1 bytes of value 16 r + i to rank i; pairs with (r + i) % 3 == 0 send
 // nothing.
-inline void check_all_to_all(Communicator& comm) {
+inline void check_all_to_all(Communicator& comm, TestMemory& memory = host_memory()) {
   const int rank = comm.rank();
   const auto count = [](int from, int to) {
     return (from + to) % 3 == 0 ? size_t{0} : static_cast<size_t>(from + to + 1);
@@ -49,41 +51,58 @@ inline void check_all_to_all(Communicator& comm) {
     send.insert(send.end(), send_bytes.back(), static_cast<uint8_t>(16 * rank + peer));
     expected.insert(expected.end(), recv_bytes.back(), static_cast<uint8_t>(16 * peer + rank));
   }
-  std::vector<uint8_t> recv(expected.size());
-  comm.all_to_all(std::as_bytes(std::span(send)), send_bytes,
-                  std::as_writable_bytes(std::span(recv)), recv_bytes);
-  EXPECT_EQ(recv, expected);
+  Buffer<uint8_t> sent(memory, send);
+  Buffer<uint8_t> received(memory, expected.size());
+  comm.all_to_all(sent.span(), send_bytes, received.span(), recv_bytes);
+  EXPECT_EQ(received.values(), expected);
+}
+
+// Three numbers from each rank to each.
+inline void check_equal_all_to_all(Communicator& comm, TestMemory& memory = host_memory()) {
+  std::vector<int> send;
+  std::vector<int> expected;
+  for (int peer = 0; peer < comm.size(); ++peer) {
+    for (int i = 0; i < 3; ++i) {
+      send.push_back(1000 * comm.rank() + 10 * peer + i);
+      expected.push_back(1000 * peer + 10 * comm.rank() + i);
+    }
+  }
+  Buffer<int> sent(memory, send);
+  Buffer<int> received(memory, expected.size());
+  comm.all_to_all(sent.span(), received.span());
+  EXPECT_EQ(received.values(), expected);
+  EXPECT_THROW(comm.all_to_all(sent.span(), received.span().first(4)), InternalError);
 }
 
 // Rank r gives 2 r bytes of value r; rank 0 gives nothing.
-inline void check_uneven_all_gather(Communicator& comm) {
+inline void check_uneven_all_gather(Communicator& comm, TestMemory& memory = host_memory()) {
   std::vector<size_t> bytes;
   std::vector<uint8_t> expected;
   for (int peer = 0; peer < comm.size(); ++peer) {
     bytes.push_back(2 * static_cast<size_t>(peer));
     expected.insert(expected.end(), bytes.back(), static_cast<uint8_t>(peer));
   }
-  const std::vector<uint8_t> mine(bytes[static_cast<size_t>(comm.rank())],
-                                  static_cast<uint8_t>(comm.rank()));
-  std::vector<uint8_t> all(expected.size());
-  comm.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)), bytes);
-  EXPECT_EQ(all, expected);
+  Buffer<uint8_t> mine(memory, std::vector<uint8_t>(bytes[static_cast<size_t>(comm.rank())],
+                                                    static_cast<uint8_t>(comm.rank())));
+  Buffer<uint8_t> all(memory, expected.size());
+  comm.all_gather(mine.span(), all.span(), bytes);
+  EXPECT_EQ(all.values(), expected);
 }
 
 // An exchange may be under way while another communicator works, in the same order everywhere.
-inline void check_started_exchange(Communicator& comm) {
-  const auto other = comm.split("other", 0);
+inline void check_started_exchange(Communicator& comm, Communicator& other,
+                                   TestMemory& memory = host_memory()) {
   const auto size = static_cast<size_t>(comm.size());
   const std::vector<size_t> ones(size, 1);
-  const std::vector<uint8_t> send(size, static_cast<uint8_t>(comm.rank()));
-  std::vector<uint8_t> recv(size);
-  const auto pending = comm.start_all_to_all(std::as_bytes(std::span(send)), ones,
-                                             std::as_writable_bytes(std::span(recv)), ones);
-  other->barrier();
+  Buffer<uint8_t> send(memory, std::vector<uint8_t>(size, static_cast<uint8_t>(comm.rank())));
+  Buffer<uint8_t> recv(memory, size);
+  const auto pending = comm.start_all_to_all(send.span(), ones, recv.span(), ones);
+  other.barrier();
   EXPECT_THROW(comm.barrier(), InternalError);
   pending->wait();
   EXPECT_THROW(pending->wait(), InternalError);
-  for (size_t i = 0; i < size; ++i) EXPECT_EQ(recv[i], i);
+  const std::vector<uint8_t> got = recv.values();
+  for (size_t i = 0; i < size; ++i) EXPECT_EQ(got[i], i);
 }
 
 // Even and odd ranks apart: each group keeps the order and works by itself.
@@ -151,8 +170,9 @@ inline void check_communicator_contract(Communicator& comm) {
   check_broadcast(comm);
   check_all_gather(comm);
   check_all_to_all(comm);
+  check_equal_all_to_all(comm);
   check_uneven_all_gather(comm);
-  check_started_exchange(comm);
+  check_started_exchange(comm, *comm.split("other", 0));
   check_split(comm);
   check_empty_buffers(comm);
   check_fixed_order_sum(comm);

@@ -104,6 +104,29 @@ TEST(MeshCommunicators, ConnectTheGroups) {
   }
 }
 
+// Ranks on GPUs: every group of several has a communicator of its own for tensors, made in the same
+// order on all; the host keeps its own. (Here both are of threads.)
+TEST(MeshCommunicators, OfDevicesStandBesideThoseOfTheHost) {
+  run_rank_threads(4, [](Communicator& world) {
+    std::vector<std::string> made;
+    const Mesh mesh(world, mesh_shape(4, 2, 4), [&](Communicator& host) {
+      made.push_back(host.name());
+      return host.split("of " + host.name(), 0);
+    });
+    EXPECT_EQ(made, (std::vector<std::string>{"all host", "tp host", "dp host", "ep host"}));
+    EXPECT_EQ(mesh.axis(Axis::kTensor).name(), "of tp host");
+    EXPECT_EQ(mesh.host(Axis::kTensor).name(), "tp host");
+    EXPECT_EQ(&mesh.axis(Axis::kExpertData), &mesh.host(Axis::kExpertData));  // one rank
+    const Traffic before = mesh.traffic();
+    const std::vector<std::byte> send(6);
+    std::vector<std::byte> recv(12);
+    mesh.axis(Axis::kTensor).all_gather(send, recv);
+    mesh.host(Axis::kTensor).all_gather(send, recv);
+    EXPECT_EQ((mesh.traffic() - before).at(Axis::kTensor, CollectiveKind::kAllGather),
+              (Traffic::Count{2, 12}));
+  });
+}
+
 TEST(MeshTraffic, IsCountedByAxisAndOperation) {
   run_rank_threads(4, [](Communicator& world) {
     const Mesh mesh(world, mesh_shape(4, 2, 4));
