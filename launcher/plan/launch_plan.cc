@@ -87,7 +87,8 @@ LaunchPlan make_launch_plan(const LaunchOptions& options, const ParallelConfig& 
                             const Machine& local, const std::optional<SlurmAllocation>& slurm,
                             const Environment& environment) {
   const RankLayout layout(parallel);
-  const int gpus = slurm && slurm->gpus_on_node > 0 ? slurm->gpus_on_node : local.num_gpus;
+  const int seen = slurm && slurm->gpus_on_node > 0 ? slurm->gpus_on_node : local.num_gpus;
+  const int gpus = options.may_use_gpus ? seen : 0;
   const RankCount count = count_ranks(options, layout, local, slurm, gpus);
   const auto hosts = spread_ranks(count.num_ranks, layout.group, count.spread_over);
   MOLORA_CHECK(hosts.has_value(), "{} ranks were found to fit", count.num_ranks);

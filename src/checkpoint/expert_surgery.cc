@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "checkpoint/rerank.h"
+#include "device/compute_device.h"
 #include "tensor/tensor_bytes.h"
 
 namespace molora {
@@ -262,7 +263,7 @@ class Surgeon {
   void stage(const TensorSlice& slice, const NewTensor& made) {
     Tensor part = cut(made.whole, slice);
     if (made.kept_Er.defined()) {
-      part = at::where(cut(made.kept_Er, slice).unsqueeze(-1), slice.value, part);
+      part = at::where(cut(made.kept_Er, slice).unsqueeze(-1), to_host(slice.value), part);
     }
     staged_.emplace_back(slice.value, part.clone());
   }

@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "checkpoint/step_folder.h"
+#include "device/compute_device.h"
 #include "tensor/tensor_bytes.h"
 
 namespace molora {
@@ -20,7 +21,9 @@ SnapshotTensor snapshot_of(const TensorSlice& slice, const std::string& file) {
   record.mutable_shape()->Assign(sizes.begin(), sizes.end());
   record.set_file(file);
   tensor.source = slice.value.detach();
+  // Of a GPU's tensor in page-locked memory, which the GPU copies to beside its work.
   tensor.copy = at::zeros(sizes, at::TensorOptions().dtype(slice.type));
+  if (!tensor.source.is_cpu()) tensor.copy = tensor.copy.pin_memory();
   return tensor;
 }
 
@@ -44,9 +47,14 @@ void HostSnapshot::add_file(const std::string& name, const std::vector<TensorSli
 
 void HostSnapshot::take() {
   const at::NoGradGuard no_grad;
+  at::Device device = at::kCPU;
   for (SnapshotFile& file : files_) {
-    for (SnapshotTensor& tensor : file.tensors) tensor.copy.copy_(tensor.source);
+    for (SnapshotTensor& tensor : file.tensors) {
+      tensor.copy.copy_(tensor.source, /*non_blocking=*/true);
+      device = tensor.source.device();
+    }
   }
+  finish_work(device);  // once for all of them: the next step changes what was copied
 }
 
 }  // namespace molora

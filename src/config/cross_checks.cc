@@ -58,6 +58,19 @@ class FieldPairs {
                                           train.max_steps(), train.warmup_steps()));
   }
 
+  void check_device() {
+    if (config_.device().kind() != DeviceConfig::cpu || are_faulty({"device.kind"})) return;
+    if (config_.device().kernels() == KernelChoice::fused) {
+      add("device.kernels", "fused is of GPUs, and device.kind is cpu; write auto or aten");
+    }
+    if (config_.parallel().backend() == BackendChoice::nccl) {
+      add("parallel.backend", "nccl is of GPUs, and device.kind is cpu; write auto or mpi");
+    }
+    if (config_.device().deterministic()) {
+      add("device.deterministic", "has no effect: device.kind is cpu, which always is; remove it");
+    }
+  }
+
   void check_targets() {
     const TargetsConfig& targets = config_.adapter().targets();
     if (are_faulty({"adapter.targets"}) || has_faulty_target()) return;
@@ -182,6 +195,7 @@ void check_between_fields(const RunConfig& config, const FieldPlaces& places, Fa
   pairs.check_experts_per_token();
   pairs.check_warmup();
   pairs.check_targets();
+  pairs.check_device();
   pairs.check_router();
   pairs.check_frozen_experts();
   pairs.check_exchange_groups();

@@ -21,10 +21,12 @@ namespace molora {
 namespace {
 
 WaitUntil& wait_until() {
-  static WaitUntil wait = [](const std::function<bool()>& is_done) {
-    while (!is_done()) std::this_thread::sleep_for(std::chrono::microseconds(20));
-  };
+  static WaitUntil wait;
   return wait;
+}
+
+void poll(const std::function<bool()>& is_done) {
+  while (!is_done()) std::this_thread::sleep_for(std::chrono::microseconds(20));
 }
 
 // Waits until the work that the calling thread has given `device` so far is done.
@@ -32,7 +34,12 @@ void wait_for_work(at::Device device) {
   const c10::impl::VirtualGuardImpl guard(device.type());
   c10::Event done(device.type());
   done.record(guard.getStream(device));
-  wait_until()([&done] { return done.query(); });
+  const auto is_done = [&done] { return done.query(); };
+  if (wait_until()) {
+    wait_until()(is_done);
+  } else {
+    poll(is_done);
+  }
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ void* compute_stream(at::Device device);
 Tensor to_device(const Tensor& host, at::Device device);
 
 // How to_host() waits until the GPU has come so far: calls the function it gets again and again
-// until that returns true, and may throw (a lost peer). Set once at start; without it, it polls.
+// until that returns true, and may throw (a lost peer). Without one (nullptr) it polls.
 using WaitUntil = std::function<void(const std::function<bool()>& is_done)>;
 void set_wait_until(WaitUntil wait);
 

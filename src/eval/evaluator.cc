@@ -7,6 +7,7 @@
 
 #include "base/mutation.h"
 #include "comm/fixed_order_sum.h"
+#include "device/compute_device.h"
 #include "generate/generator.h"
 #include "train/loss.h"
 #include "train/micro_batch.h"
@@ -39,12 +40,14 @@ size_t index_of_largest(const std::vector<double>& scores) {
 // The log-likelihood of each sequence's supervised tokens, one forward pass.
 std::vector<double> sequence_scores(const CausalLM& model, const std::vector<TrainRow>& rows) {
   const MicroBatch batch = make_micro_batch(rows);
-  const ForwardContext context{.batch = batch.tokens};
+  const TokenBatch tokens = on_device(batch.tokens, model.device());
+  const ForwardContext context{.batch = tokens};
   const Tensor hidden_TD = model.hidden_states(context);
-  const TokenLoss loss = next_token_loss(
-      model, model.head_states(hidden_TD, batch.predictors_N, context), batch.targets_N);
+  const TokenLoss loss =
+      next_token_loss(model, model.head_states(hidden_TD, batch.predictors_N, context),
+                      to_device(batch.targets_N, model.device()));
   const Tensor sums = at::zeros(static_cast<int64_t>(rows.size()), at::kDouble);
-  sums.index_add_(0, batch.sequence_N, -loss.nll_N.to(at::kDouble));
+  sums.index_add_(0, batch.sequence_N, -to_host(loss.nll_N).to(at::kDouble));
   return {sums.const_data_ptr<double>(), sums.const_data_ptr<double>() + sums.numel()};
 }
 
@@ -135,23 +138,26 @@ void Evaluator::add_losses(size_t begin, size_t end, std::vector<Sums>& sums) co
     offset += static_cast<int64_t>(item.sample.ids.size());
   }
   const MicroBatch batch = make_micro_batch(rows);
-  const ForwardContext context{.batch = batch.tokens};
+  const TokenBatch tokens = on_device(batch.tokens, model_.device());
+  const ForwardContext context{.batch = tokens};
   const Tensor hidden_TD = model_.hidden_states(context);
-  const TokenLoss loss = next_token_loss(
-      model_, model_.head_states(hidden_TD, batch.predictors_N, context), batch.targets_N);
-  const Tensor nll_N = loss.nll_N.to(at::kDouble);
+  const TokenLoss loss =
+      next_token_loss(model_, model_.head_states(hidden_TD, batch.predictors_N, context),
+                      to_device(batch.targets_N, model_.device()));
+  const Tensor nll_N = to_host(loss.nll_N).to(at::kDouble);
+  const Tensor is_top_N = to_host(loss.is_top_N);
   for (int64_t n = 0; n < nll_N.size(0); ++n) {
     const auto sequence = static_cast<size_t>(batch.sequence_N.const_data_ptr<int64_t>()[n]);
     Sums& task = sums[set_.items[begin + sequence].task];
     task.loss += nll_N.const_data_ptr<double>()[n];
     task.supervised += 1.0;
-    task.correct_tokens += loss.is_top_N.const_data_ptr<bool>()[n] ? 1.0 : 0.0;
+    task.correct_tokens += is_top_N.const_data_ptr<bool>()[n] ? 1.0 : 0.0;
   }
   for (size_t i = begin; i < end; ++i) sums[set_.items[i].task].samples += 1.0;
   if (scored_here.empty()) return;
 
-  const Tensor logits_NV =
-      model_.logits(hidden_TD.index_select(0, at::tensor(prompt_ends, at::kLong)));
+  const Tensor ends_N = to_device(at::tensor(prompt_ends, at::kLong), model_.device());
+  const Tensor logits_NV = to_host(model_.logits(hidden_TD.index_select(0, ends_N)));
   for (size_t n = 0; n < scored_here.size(); ++n) {
     const EvalItem& item = set_.items[scored_here[n]];
     std::vector<double> scores;

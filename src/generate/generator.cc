@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "base/check.h"
+#include "device/compute_device.h"
 #include "tensor/tensor_bytes.h"
 
 namespace molora {
@@ -49,12 +50,13 @@ class Generation {
       end += static_cast<int64_t>(next_input_[i].size());
       last_tokens.push_back(end - 1);
     }
-    const TokenBatch batch = make_token_batch(next_input_, samples, positions);
+    const TokenBatch batch =
+        on_device(make_token_batch(next_input_, samples, positions), model_.device());
     const Tensor hidden = model_.hidden_states({.batch = batch, .cache = &cache_});
+    const Tensor last_N = to_device(at::tensor(last_tokens, at::kLong), model_.device());
+    // The next token is chosen on the host: the device is waited for once a token.
     const Tensor logits_NV =
-        model_.logits(hidden.index_select(0, at::tensor(last_tokens, at::kLong)))
-            .to(at::kFloat)
-            .contiguous();
+        to_host(model_.logits(hidden.index_select(0, last_N)).to(at::kFloat).contiguous());
     std::vector<int64_t> kept;
     std::vector<size_t> still_active;
     std::vector<std::vector<int32_t>> new_input;

@@ -52,7 +52,8 @@ std::vector<int64_t> frozen_rows(const AdapterSpec& spec, const Slice& experts) 
 }  // namespace
 
 AdapterSet::AdapterSet(const Architecture& architecture, const AdapterConfig& config, uint64_t seed,
-                       at::ScalarType master_type, const AdapterPlacement& placement) {
+                       at::ScalarType master_type, const AdapterPlacement& placement,
+                       at::Device device) {
   for (int64_t layer = 0; layer < architecture.num_layers; ++layer) {
     for (const LinearKind kind : kLinearKinds) {
       const AdapterSpec spec = adapter_spec(config, kind);
@@ -65,17 +66,19 @@ AdapterSet::AdapterSet(const Architecture& architecture, const AdapterConfig& co
       linear.path = fmt::format("layers.{}.{}", layer, linear_path(kind));
       linear.spec = spec;
       linear.place = place_linear(architecture, kind, spec, placement);
-      add(std::move(linear), seed, master_type);
+      add(std::move(linear), {at::TensorOptions().dtype(master_type).device(device), seed});
     }
   }
 }
 
-void AdapterSet::add(LinearAdapter linear, uint64_t seed, at::ScalarType master_type) {
+void AdapterSet::add(LinearAdapter linear, const Making& making) {
   const AdapterSpec& spec = linear.spec;
   const double bound = 1.0 / std::sqrt(static_cast<double>(linear.place.size.in));
   const auto parameter = [&](const char* suffix, const TensorPlace& place, double limit) {
-    Tensor value = at::zeros(place.slice_shape(), at::TensorOptions().dtype(master_type));
-    if (limit > 0.0) fill_by_expert(value, place, limit, {seed, linear.path + suffix});
+    // The numbers are made on the CPU: the same on every device.
+    Tensor value = at::zeros(place.slice_shape(), making.options.device(at::kCPU));
+    if (limit > 0.0) fill_by_expert(value, place, limit, {making.seed, linear.path + suffix});
+    value = value.to(making.options.device());
     value.set_requires_grad(true);
     parameters_.push_back({linear.path + suffix, value, place.shape, place.offset(), place.sync});
     return value;

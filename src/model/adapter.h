@@ -45,7 +45,8 @@ class AdapterSet {
   // Every layout begins with the same numbers.
   // REQUIRES: the sizes divide (plan/layout.h).
   AdapterSet(const Architecture& architecture, const AdapterConfig& config, uint64_t seed,
-             at::ScalarType master_type, const AdapterPlacement& placement = {});
+             at::ScalarType master_type, const AdapterPlacement& placement = {},
+             at::Device device = at::kCPU);
 
   AdapterSet(AdapterSet&&) = default;
   AdapterSet& operator=(AdapterSet&&) = default;
@@ -62,7 +63,12 @@ class AdapterSet {
   int64_t num_routers() const { return num_routers_; }
 
  private:
-  void add(LinearAdapter linear, uint64_t seed, at::ScalarType master_type);
+  // How tensors are made: type, device, seed.
+  struct Making {
+    at::TensorOptions options;
+    uint64_t seed;
+  };
+  void add(LinearAdapter linear, const Making& making);
 
   std::vector<LinearAdapter> linears_;
   std::vector<int> index_;  // layer * 7 + kind -> position in linears_, or -1

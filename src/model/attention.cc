@@ -12,9 +12,10 @@ Tensor heads_first(const Tensor& x_SHA, int64_t copies) {
 }
 
 // Which of `num_keys` keys the last `num_queries` positions see: [num_queries, num_keys] bool.
-Tensor visible(int64_t num_queries, int64_t num_keys, int64_t window) {
-  const Tensor query = at::arange(num_keys - num_queries, num_keys, at::kLong).unsqueeze(1);
-  const Tensor key = at::arange(num_keys, at::kLong).unsqueeze(0);
+Tensor visible(int64_t num_queries, int64_t num_keys, int64_t window, at::Device device) {
+  const auto options = at::TensorOptions().dtype(at::kLong).device(device);
+  const Tensor query = at::arange(num_keys - num_queries, num_keys, options).unsqueeze(1);
+  const Tensor key = at::arange(num_keys, options).unsqueeze(0);
   Tensor mask = key <= query;
   if (window > 0) mask = mask.logical_and(query - key < window);
   return mask;
@@ -29,7 +30,7 @@ Tensor attend_one(const Tensor& q_SHA, const Tensor& k_SHA, const Tensor& v_SHA,
   const bool is_plain_causal = num_queries == num_keys && !window_cuts;
   std::optional<Tensor> mask;
   if (!is_plain_causal && (num_queries > 1 || window_cuts)) {
-    mask = visible(num_queries, num_keys, window);
+    mask = visible(num_queries, num_keys, window, q_SHA.device());
   }
   const Tensor out_1HSA = at::scaled_dot_product_attention(
       heads_first(q_SHA, 1), heads_first(k_SHA, copies), heads_first(v_SHA, copies), mask,
@@ -50,6 +51,27 @@ Tensor attend(const Tensor& q_THA, const Tensor& k_THA, const Tensor& v_THA,
   // Without tokens there is nothing to attend to, but keys and values must stay in the graph.
   if (parts.empty()) return q_THA.flatten(1) + (k_THA.sum() + v_THA.sum());
   return parts.size() == 1 ? parts.front() : at::cat(parts, 0);
+}
+
+bool can_attend_packed(const Tensor& q_THA) {
+  const bool has_type = q_THA.scalar_type() == at::kBFloat16 || q_THA.scalar_type() == at::kHalf;
+  return q_THA.is_cuda() && has_type && q_THA.size(0) > 0 && q_THA.size(2) % 8 == 0 &&
+         q_THA.size(2) <= 256;
+}
+
+Tensor attend_packed(const Tensor& q_THA, const Tensor& k_THA, const Tensor& v_THA,
+                     const PackedSequences& sequences, int64_t window) {
+  std::optional<int64_t> left;
+  std::optional<int64_t> right;
+  if (window > 0) {
+    left = window - 1;  // tokens before the own one
+    right = 0;
+  }
+  const Tensor out_THA = std::get<0>(at::_flash_attention_forward(
+      q_THA.contiguous(), k_THA.contiguous(), v_THA.contiguous(), sequences.starts_S,
+      sequences.starts_S, sequences.longest, sequences.longest, /*dropout_p=*/0.0,
+      /*is_causal=*/true, /*return_debug_mask=*/false, /*scale=*/std::nullopt, left, right));
+  return out_THA.flatten(1);
 }
 
 Tensor attend_cached(const Tensor& q_THA, const Tensor& k_THA, const Tensor& v_THA,

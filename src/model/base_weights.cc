@@ -4,18 +4,19 @@
 
 #include <fmt/format.h>
 
+#include "device/compute_device.h"
 #include "io/digest.h"
 #include "tensor/tensor_bytes.h"
 
 namespace molora {
 
 BaseWeights::BaseWeights(const WeightFiles& files, at::ScalarType compute_type, int64_t tp,
-                         int64_t tp_rank, std::string fingerprint)
+                         int64_t tp_rank, std::string fingerprint, at::Device device)
     : fingerprint_(std::move(fingerprint)), stored_bytes_(files.stored_bytes()) {
   const ReadBuffer buffer;
   for (const ExpectedTensor& tensor : files.expected()) {
     const TensorBox box = held_box(files.architecture(), tensor, tp, tp_rank);
-    const Tensor slice = load_box(files.at(tensor.name), box, compute_type, buffer);
+    const Tensor slice = load_box(files.at(tensor.name), box, compute_type, buffer).to(device);
     kept_bytes_ += static_cast<int64_t>(slice.nbytes());
     tensors_[tensor.name] = slice;
   }
@@ -36,7 +37,7 @@ Tensor BaseWeights::get(const std::string& name) const {
 std::string BaseWeights::memory_fingerprint() const {
   std::string text;
   for (const auto& [name, tensor] : tensors_) {
-    text += fmt::format("{} {}\n", name, xxh3_hex(tensor_bytes(tensor)));
+    text += fmt::format("{} {}\n", name, xxh3_hex(tensor_bytes(to_host(tensor))));
   }
   return xxh3_hex(std::as_bytes(std::span(text.data(), text.size())));
 }

@@ -16,14 +16,15 @@ namespace molora {
 using at::Tensor;
 
 // Slices of the requested type that lie together in their file read the mapping in place and cannot
-// be written; others are copies of their own. They stay valid without the WeightFiles.
+// be written; others, and all on a GPU, are copies of their own. They stay valid without the
+// WeightFiles.
 class BaseWeights {
  public:
   // The held_box() of every tensor for rank `tp_rank` of `tp`, of files whose contents have been
   // checked (WeightFiles says how); no more than that is read.
   // Throws: IoError. REQUIRES: as held_box().
   BaseWeights(const WeightFiles& files, at::ScalarType compute_type, int64_t tp, int64_t tp_rank,
-              std::string fingerprint);
+              std::string fingerprint, at::Device device = at::kCPU);
 
   // All steps in one process: opens and checks the folder, and holds every tensor whole.
   // Throws: DataError with file, tensor and reason; IoError.

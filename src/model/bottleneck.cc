@@ -2,6 +2,7 @@
 
 #include "base/mutation.h"
 #include "base/philox.h"
+#include "device/compute_device.h"
 #include "tensor/philox_tensor.h"
 
 namespace molora {
@@ -24,9 +25,10 @@ Tensor project_down(const Tensor& x_TD, const Tensor& lora_A, const LinearAdapte
   const uint64_t key =
       philox_key(context.seed, RandomPurpose::kDropout, adapter.path, context.step);
   const int64_t first = MOLORA_MUTANT(kDropoutMaskReused) ? 0 : columns.begin;
-  const Tensor mask_TD =
-      dropout_mask(ids.samples_T, ids.positions_T, {first, first + columns.length},
-                   {adapter.spec.dropout, key}, x_TD.scalar_type());
+  const Tensor on_host_TD = dropout_mask(to_host(ids.samples_T), to_host(ids.positions_T),
+                                         {first, first + columns.length},
+                                         {adapter.spec.dropout, key}, x_TD.scalar_type());
+  const Tensor mask_TD = to_device(on_host_TD, x_TD.device());
   return at::linear(x_TD * mask_TD, a_RD);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/mutation.h"
+#include "device/compute_device.h"
 #include "model/attention.h"
 #include "model/recompute.h"
 #include "parallel/regions.h"
@@ -78,9 +79,9 @@ CausalLM::CausalLM(const Architecture& architecture, const BaseWeights& weights,
   MOLORA_CHECK_EQ(embedding_vD_.size(0), vocabulary_.length, "vocabulary rows of this rank");
   final_norm_D_ = weights.get("model.norm.weight");
   head_weight_vD_ = architecture_.has_tied_head ? embedding_vD_ : weights.get("lm_head.weight");
-  rotary_frequencies_ = rotary_frequencies(architecture_, embedding_vD_.scalar_type());
+  rotary_frequencies_ = rotary_frequencies(architecture_, embedding_vD_.scalar_type()).to(device());
   if (experts_lie_across_data(layout.mesh.shape(), adapters)) {
-    rounds_.emplace(layout.mesh.axis(Axis::kAll));
+    rounds_.emplace(layout.mesh.host(Axis::kAll));
   }
 }
 
@@ -95,7 +96,7 @@ Tensor CausalLM::hidden_states(const ForwardContext& context) const {
 void CausalLM::join_others() const {
   if (!rounds_) return;
   const at::NoGradGuard no_grad;
-  const TokenBatch nothing = make_token_batch({}, {});
+  const TokenBatch nothing = on_device(make_token_batch({}, {}), device());
   const PlaceScope scope(forward_place("round"));
   while (rounds_->others_have_work()) (void)run_layers({.batch = nothing});
 }
@@ -147,8 +148,9 @@ Tensor CausalLM::head_states(const Tensor& hidden, const Tensor& tokens_N,
                              const ForwardContext& context) const {
   const PlaceScope scope(forward_place("head"));
   const ForwardPass pass(layout_, context);
+  MOLORA_CHECK(tokens_N.is_cpu(), "the host has to know which tokens are asked for");
   if (!pass.is_sequence_split()) {
-    const Tensor states_ND = hidden.index_select(0, tokens_N);
+    const Tensor states_ND = hidden.index_select(0, to_device(tokens_N, device()));
     return MOLORA_MUTANT(kHeadGradientPartial) ? states_ND : copy_to(pass.tp(), states_ND);
   }
   // Each rank has the states of its own tokens; as tokens_N ascends, so do the ranks' parts of it.
@@ -165,7 +167,8 @@ Tensor CausalLM::head_states(const Tensor& hidden, const Tensor& tokens_N,
     begin += count;
     rows.push_back(count);
   }
-  const Tensor states_ND = gather_rows(pass.tp(), hidden.index_select(0, own_n), rows);
+  const Tensor own_states_nD = hidden.index_select(0, to_device(own_n, device()));
+  const Tensor states_ND = gather_rows(pass.tp(), own_states_nD, rows);
   return MOLORA_MUTANT(kHeadStatesReversed) ? states_ND.flip(0) : states_ND;
 }
 
@@ -222,6 +225,11 @@ Tensor CausalLM::attention_core(int64_t index, const Tensor& q_THA, const Tensor
   const std::vector<int64_t>& starts = context.batch.starts;
   if (context.cache != nullptr) {
     return attend_cached(q_THA, k_THA, v_THA, starts, window, index, *context.cache);
+  }
+  if (can_attend_packed(q_THA)) {
+    // The kernel keeps no more than its inputs and results: there is nothing to recompute.
+    return attend_packed(q_THA, k_THA, v_THA, {context.batch.starts_S, context.batch.longest},
+                         window);
   }
   return maybe_recompute(context, {q_THA, k_THA, v_THA},
                          [starts, window](const std::vector<Tensor>& in) {

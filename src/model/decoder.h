@@ -55,7 +55,8 @@ class CausalLM {
   void join_others() const;
 
   // The states of these tokens of the batch as the head reads them, [selected, hidden] on every
-  // rank: inside the border of a column-parallel linear. tokens_N: int64, ascending.
+  // rank: inside the border of a column-parallel linear. tokens_N: int64, ascending, on the CPU:
+  // how many of them each rank has is known to the host.
   Tensor head_states(const Tensor& hidden, const Tensor& tokens_N,
                      const ForwardContext& context) const;
 
@@ -74,6 +75,8 @@ class CausalLM {
   const Architecture& architecture() const { return architecture_; }
   const ParallelLayout& layout() const { return layout_; }
   at::ScalarType compute_type() const { return embedding_vD_.scalar_type(); }
+  // Where the weights are, and where batches have to be.
+  at::Device device() const { return embedding_vD_.device(); }
 
  private:
   struct Layer {

@@ -16,6 +16,9 @@ struct ParallelLayout {
   // Between linears each tp rank keeps its part of the tokens instead of all of them. In training
   // only: evaluation and generation go without, on the same weights.
   bool has_sequence_parallel = false;
+  // `rank` exchange sends as many rows whatever the routing is, so that the host need not know it:
+  // on GPUs, where asking would make it wait. Twice the bytes of sending only what is there.
+  bool has_fixed_shapes = false;
 
   Communicator& tp() const { return mesh.axis(Axis::kTensor); }
   Communicator& ep() const { return mesh.axis(Axis::kExpert); }
@@ -45,6 +48,7 @@ class ForwardPass {
   const Slice& own_tokens() const { return own_tokens_; }
   // Whether states between linears are [own tokens, hidden] (else [tokens, hidden] on every rank).
   bool is_sequence_split() const { return is_sequence_split_; }
+  bool has_fixed_shapes() const { return layout_.has_fixed_shapes; }
 
  private:
   const ParallelLayout& layout_;

@@ -60,6 +60,39 @@ Tensor place_pairs(const Tensor& values, const Tensor& pairs, int64_t num_tokens
       .view({num_tokens, num_experts * lora_rank});
 }
 
+// [tokens, experts of `held` * r] -> the values of each token's k choices, zero for experts that
+// are not held: [tokens, k, r].
+Tensor take_slots(const Tensor& values_TR, const Tensor& chosen_TK, const Slice& held,
+                  int64_t lora_rank) {
+  const Tensor local_TK = chosen_TK - held.begin;
+  const Tensor is_held_TK = (local_TK >= 0).logical_and(local_TK < held.length);
+  const Tensor index_TKr =
+      at::where(is_held_TK, local_TK, 0).unsqueeze(2).expand({-1, -1, lora_rank});
+  const Tensor taken_TKr = values_TR.view({-1, held.length, lora_rank}).gather(1, index_TKr);
+  return taken_TKr.masked_fill(is_held_TK.logical_not().unsqueeze(2), 0.0);
+}
+
+// The reverse for experts of `held`, 0 where a token has not chosen one.
+Tensor place_slots(const Tensor& slots_TKr, const Tensor& chosen_TK, const Slice& held) {
+  const int64_t num_tokens = slots_TKr.size(0);
+  const int64_t lora_rank = slots_TKr.size(2);
+  // Slots of other ranks' experts go to a place behind the last, which is cut off.
+  const Tensor local_TK = chosen_TK - held.begin;
+  const Tensor is_held_TK = (local_TK >= 0).logical_and(local_TK < held.length);
+  const Tensor index_TKr =
+      at::where(is_held_TK, local_TK, held.length).unsqueeze(2).expand({-1, -1, lora_rank});
+  return at::zeros({num_tokens, held.length + 1, lora_rank}, slots_TKr.options())
+      .scatter(1, index_TKr, slots_TKr)
+      .slice(1, 0, held.length)
+      .reshape({num_tokens, held.length * lora_rank});
+}
+
+// Every slot's value is that of one rank; what is made of it is each rank's own part.
+Tensor sum_slots(const Tensor& slots_TKr, Communicator& tp) {
+  const Tensor sum = MOLORA_MUTANT(kSlotsNotSummed) ? slots_TKr : reduce_from(tp, slots_TKr);
+  return MOLORA_MUTANT(kSlotGradientsNotSummed) ? sum : copy_to(tp, sum);
+}
+
 Tensor weights_held(const Routing& routing, const LinearAdapter& adapter) {
   const Slice& held = adapter.place.experts;
   return routing.weights_TE.slice(1, held.begin, held.end());
@@ -75,6 +108,11 @@ Tensor rank_column_bottleneck(const Tensor& x_TD, const LinearAdapter& adapter,
   const Tensor u_TR = project_down(x_TD, adapter.lora_A, adapter, context, token_ids(context.batch),
                                    adapter.place.inputs);
   const Tensor h_TR = apply_gates(u_TR, weights_held(routing, adapter), spec);
+  if (pass.has_fixed_shapes()) {
+    const Tensor own_TKr =
+        take_slots(h_TR, routing.chosen_TK, adapter.place.experts, spec.lora_rank);
+    return place_slots(sum_slots(own_TKr, pass.tp()), routing.chosen_TK, {0, spec.num_experts});
+  }
   const ChosenPairs pairs = chosen_pairs(routing, pass.tp());
   Tensor rows = gather_rows(pass.tp(), take_pairs(h_TR, pairs.own, spec.lora_rank), pairs.rows);
   if (MOLORA_MUTANT(kBottleneckOwnOnly)) {
@@ -92,6 +130,13 @@ Tensor rank_row_bottleneck(const Tensor& x_Td, const LinearAdapter& adapter,
   const Routing routing = route_split_columns(x_Td, adapter, statistics_once(pass), pass.tp());
   const Tensor partial_TR = project_down(x_Td, adapter.lora_A, adapter, context,
                                          token_ids(context.batch), adapter.place.inputs);
+  if (pass.has_fixed_shapes()) {
+    const Tensor partial_TKr =
+        take_slots(partial_TR, routing.chosen_TK, {0, spec.num_experts}, spec.lora_rank);
+    const Tensor u_TR =
+        place_slots(sum_slots(partial_TKr, pass.tp()), routing.chosen_TK, adapter.place.experts);
+    return apply_gates(u_TR, weights_held(routing, adapter), spec);
+  }
   const ChosenPairs pairs = chosen_pairs(routing, pass.tp());
   const Tensor partial = take_pairs(partial_TR, pairs.all, spec.lora_rank);
   const Tensor rows = MOLORA_MUTANT(kBottleneckPartial)

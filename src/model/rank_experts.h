@@ -7,7 +7,8 @@
 //   row      every rank has a part of u_e from its columns; the owner of B_e adds the parts up
 //
 // Every tp rank sees the same tokens and comes to the same routing, so nobody has to say how many
-// rows it sends.
+// rows it sends. Where the host does not know either (ParallelLayout::has_fixed_shapes) each token
+// has k rows on every rank, zero where the expert is another rank's, and they are summed.
 #pragma once
 
 #include <ATen/ATen.h>

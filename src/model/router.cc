@@ -70,8 +70,8 @@ void add_statistics(RouterStatistics& statistics, const LinearAdapter& adapter,
                     const Tensor& logits_TE, const Tensor& chosen_TK) {
   const at::NoGradGuard no_grad;
   const int64_t router = adapter.router_index;
-  statistics.counts_RE.select(0, router) +=
-      at::bincount(chosen_TK.flatten(), {}, adapter.spec.num_experts);
+  const Tensor chosen_N = chosen_TK.flatten();
+  statistics.counts_RE.select(0, router).scatter_add_(0, chosen_N, at::ones_like(chosen_N));
   const Tensor logits = logits_TE.detach().to(at::kDouble);
   statistics.prob_sum_RE.select(0, router) += at::softmax(logits, 1).sum(0);
   statistics.z_sum_R.select(0, router) += at::logsumexp(logits, 1).square().sum();
@@ -112,7 +112,7 @@ Routing choose(const Tensor& logits_TE, const LinearAdapter& adapter,
 
 }  // namespace
 
-RouterStatistics empty_router_statistics(const AdapterSet& adapters) {
+RouterStatistics empty_router_statistics(const AdapterSet& adapters, at::Device device) {
   int64_t num_experts = 0;
   for (const LinearAdapter& linear : adapters.linears()) {
     if (!linear.spec.has_router()) continue;
@@ -120,8 +120,10 @@ RouterStatistics empty_router_statistics(const AdapterSet& adapters) {
     num_experts = linear.spec.num_experts;
   }
   const int64_t routers = adapters.num_routers();
-  return {at::zeros({routers, num_experts}, at::kLong),
-          at::zeros({routers, num_experts}, at::kDouble), at::zeros({routers}, at::kDouble), 0};
+  const auto options = at::TensorOptions().device(device);
+  return {at::zeros({routers, num_experts}, options.dtype(at::kLong)),
+          at::zeros({routers, num_experts}, options.dtype(at::kDouble)),
+          at::zeros({routers}, options.dtype(at::kDouble)), 0};
 }
 
 AuxiliaryLosses auxiliary_losses(const RouterStatistics& statistics, const AdapterSet& adapters) {

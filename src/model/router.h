@@ -36,7 +36,7 @@ struct RouterStatistics {
   Tensor z_sum_R;      // [routers] fp64: sum of logsumexp(z)^2
   int64_t num_tokens = 0;
 };
-RouterStatistics empty_router_statistics(const AdapterSet& adapters);
+RouterStatistics empty_router_statistics(const AdapterSet& adapters, at::Device device = at::kCPU);
 
 // The gradient that the auxiliary losses send into the logits of each router. The losses are
 //   balance  E * sum_e f_e P_e   with f_e the share of all choices that went to e and P_e the mean
@@ -59,7 +59,7 @@ struct AuxiliaryLosses {
   double balance = 0.0;
   double z = 0.0;
 };
-// The values of both losses for these statistics (summed over all ranks).
+// The values of both losses for these statistics (summed over all ranks), on the CPU.
 AuxiliaryLosses auxiliary_losses(const RouterStatistics& statistics, const AdapterSet& adapters);
 
 // What routing needs from its surroundings; all pointers may be null and outlive the forward pass

@@ -1,6 +1,9 @@
 #include "model/token_batch.h"
 
+#include <algorithm>
+
 #include "base/check.h"
+#include "device/compute_device.h"
 
 namespace molora {
 
@@ -12,7 +15,9 @@ TokenBatch make_token_batch(const std::vector<std::vector<int32_t>>& sequences,
   TokenBatch batch;
   batch.starts = {0};
   for (const auto& sequence : sequences) {
-    batch.starts.push_back(batch.starts.back() + static_cast<int64_t>(sequence.size()));
+    const auto length = static_cast<int64_t>(sequence.size());
+    batch.starts.push_back(batch.starts.back() + length);
+    batch.longest = std::max(batch.longest, length);
   }
   const int64_t num_tokens = batch.starts.back();
   batch.ids_T = at::empty(num_tokens, at::kLong);
@@ -30,6 +35,15 @@ TokenBatch make_token_batch(const std::vector<std::vector<int32_t>>& sequences,
     }
   }
   return batch;
+}
+
+// One copy for the three of them.
+TokenBatch on_device(const TokenBatch& batch, at::Device device) {
+  if (batch.ids_T.device() == device) return batch;
+  const Tensor all_3T =
+      to_device(at::stack({batch.ids_T, batch.positions_T, batch.samples_T}), device);
+  const Tensor starts_S = to_device(at::tensor(batch.starts, at::kLong).to(at::kInt), device);
+  return {all_3T[0], all_3T[1], all_3T[2], batch.starts, starts_S, batch.longest};
 }
 
 }  // namespace molora

@@ -19,6 +19,8 @@ struct TokenBatch {
   Tensor samples_T;    // [tokens] int64, which sample of the run a token belongs to (for dropout)
   // Where each sequence begins, and one past the last token: sequences + 1 entries, from 0.
   std::vector<int64_t> starts;
+  Tensor starts_S;      // the same on the GPU, int32; undefined on the CPU
+  int64_t longest = 0;  // tokens of the longest sequence
 
   int64_t num_tokens() const { return ids_T.size(0); }
   int64_t num_sequences() const { return static_cast<int64_t>(starts.size()) - 1; }
@@ -26,8 +28,13 @@ struct TokenBatch {
 
 // A batch of these sequences; sequence i is sample samples[i] of the run and begins at
 // first_positions[i] (0 when the vector is empty). REQUIRES: sizes match.
+//
+// On the CPU; on_device() takes it to where the model is.
 TokenBatch make_token_batch(const std::vector<std::vector<int32_t>>& sequences,
                             const std::vector<int64_t>& samples,
                             const std::vector<int64_t>& first_positions = {});
+
+// The same with its tensors on `device`; the host does not wait for it.
+TokenBatch on_device(const TokenBatch& batch, at::Device device);
 
 }  // namespace molora

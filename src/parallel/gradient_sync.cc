@@ -8,7 +8,9 @@
 #include "base/check.h"
 #include "base/mutation.h"
 #include "comm/fixed_order_sum.h"
+#include "device/compute_device.h"
 #include "parallel/tensor_collectives.h"
+#include "tensor/tensor_bytes.h"
 
 namespace molora {
 
@@ -131,12 +133,21 @@ std::vector<double> GradientSync::square_norms(const std::vector<Tensor>& sums) 
   MOLORA_CHECK_EQ(sums.size(), updated_.size());
   const at::NoGradGuard no_grad;
   std::vector<double> squares(parameters_.size(), 0.0);
+  std::vector<size_t> owned;
+  std::vector<Tensor> own_squares;
   for (size_t i = 0; i < sums.size(); ++i) {
     if (!is_owned(updated_[i])) continue;
-    squares[updated_[i]] = sums[i].to(at::kDouble).square().sum().item<double>();
+    owned.push_back(updated_[i]);
+    own_squares.push_back(sums[i].to(at::kDouble).square().sum());
+  }
+  if (!owned.empty()) {
+    // The host waits for the device here, once a step: it decides what becomes of the step.
+    const Tensor on_host = to_host(at::stack(own_squares));
+    const std::span<const double> values = elements<double>(on_host);
+    for (size_t i = 0; i < owned.size(); ++i) squares[owned[i]] = values[i];
   }
   if (!MOLORA_MUTANT(kNormOfThisRank)) {
-    fixed_order_sum(mesh_.axis(Axis::kAll), std::span(squares));
+    fixed_order_sum(mesh_.host(Axis::kAll), std::span(squares));
   }
   return squares;
 }

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/mutation.h"
+#include "device/compute_device.h"
 #include "io/digest.h"
 #include "tensor/tensor_bytes.h"
 
@@ -19,7 +20,7 @@ std::string digests_of(const std::vector<Parameter>& parameters, SyncGroup group
   std::string text;
   for (const Parameter& parameter : parameters) {
     if (parameter.sync != group) continue;
-    text += xxh3_hex(tensor_bytes(parameter.value.detach().contiguous()));
+    text += xxh3_hex(tensor_bytes(to_host(parameter.value.detach().contiguous())));
   }
   return text;
 }
@@ -55,7 +56,7 @@ std::string compare_group(const Mesh& mesh, const std::vector<Parameter>& parame
   const Axis axis = sync_axis(group);
   if (mesh.axis(axis).size() == 1) return {};
   const std::string mine = digests_of(parameters, group);
-  std::vector<std::string> digests = all_gather_text(mesh.axis(axis), mine);
+  std::vector<std::string> digests = all_gather_text(mesh.host(axis), mine);
   if (MOLORA_MUTANT(kAuditAlone)) digests.assign(digests.size(), mine);
   std::string first;
   size_t num_different = 0;
@@ -87,7 +88,7 @@ std::string find_replica_difference(const Mesh& mesh, const std::vector<Paramete
     if (mine.empty()) mine = found;
   }
   if (MOLORA_MUTANT(kAuditFindingKept)) return mine;
-  for (const std::string& found : all_gather_text(mesh.axis(Axis::kAll), mine)) {
+  for (const std::string& found : all_gather_text(mesh.host(Axis::kAll), mine)) {
     if (!found.empty()) return found;
   }
   return {};

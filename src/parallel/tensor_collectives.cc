@@ -5,7 +5,6 @@
 #include "base/check.h"
 #include "base/mutation.h"
 #include "parallel/shard.h"
-#include "tensor/tensor_bytes.h"
 
 namespace molora {
 
@@ -36,7 +35,16 @@ Tensor empty_rows(const Tensor& like, int64_t rows) {
 }
 
 at::ScalarType sum_type(const Tensor& tensor) {
+  if (!at::isFloatingType(tensor.scalar_type())) return tensor.scalar_type();
   return tensor.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+// The bytes of a dense tensor that lies where the communicator's buffers have to.
+std::span<std::byte> buffer(const Communicator& communicator, const Tensor& tensor) {
+  MOLORA_CHECK(tensor.is_contiguous());
+  MOLORA_CHECK_EQ(tensor.is_cpu(), communicator.place() == BufferPlace::kHost,
+                  "a tensor on {} for {}", tensor.device().str(), communicator.name());
+  return {static_cast<std::byte*>(tensor.data_ptr()), tensor.nbytes()};
 }
 
 }  // namespace
@@ -47,7 +55,8 @@ Tensor all_gather_rows(Communicator& communicator, const Tensor& mine,
   if (communicator.size() == 1) return mine;
   const Tensor send = mine.contiguous();
   Tensor all = empty_rows(send, sum_of(rows));
-  communicator.all_gather(tensor_bytes(send), mutable_tensor_bytes(all), row_bytes(send, rows));
+  communicator.all_gather(buffer(communicator, send), buffer(communicator, all),
+                          row_bytes(send, rows));
   if (MOLORA_MUTANT(kGatheredRowsReversed)) return all.flip(0);
   return all;
 }
@@ -85,6 +94,14 @@ Tensor all_to_all_rows(Communicator& communicator, const Tensor& send,
   return pending.received();
 }
 
+Tensor all_to_all_equal(Communicator& communicator, const Tensor& send) {
+  if (communicator.size() == 1) return send;
+  const Tensor dense = send.contiguous();
+  const Tensor received = at::empty_like(dense);
+  communicator.all_to_all(buffer(communicator, dense), buffer(communicator, received));
+  return received;
+}
+
 PendingRows::PendingRows(Communicator& communicator, const Tensor& send,
                          const std::vector<int64_t>& send_rows,
                          const std::vector<int64_t>& recv_rows) {
@@ -96,8 +113,8 @@ PendingRows::PendingRows(Communicator& communicator, const Tensor& send,
   send_ = send.contiguous();
   received_ = empty_rows(send_, sum_of(recv_rows));
   pending_ =
-      communicator.start_all_to_all(tensor_bytes(send_), row_bytes(send_, send_rows),
-                                    mutable_tensor_bytes(received_), row_bytes(send_, recv_rows));
+      communicator.start_all_to_all(buffer(communicator, send_), row_bytes(send_, send_rows),
+                                    buffer(communicator, received_), row_bytes(send_, recv_rows));
 }
 
 void PendingRows::wait() {

@@ -1,8 +1,9 @@
 // Collectives over tensors whose dimension 0 is dealt out over the members, in rank order.
 //
-// Sums are made in fixed rank order, in fp32 (fp64 for fp64), and rounded once to the tensor's own
-// type, so that back ends agree bit for bit. Nothing here has a gradient (parallel/regions.h does).
-// A group of one returns its argument.
+// Sums are made in fixed rank order, in fp32 (fp64 for fp64, integers as they are), and rounded
+// once to the tensor's own type, so that back ends agree bit for bit. Tensors lie where the
+// communicator has its buffers. Nothing here has a gradient (parallel/regions.h does). A group of
+// one returns its argument.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +35,9 @@ Tensor all_reduce_sum(Communicator& communicator, const Tensor& partial);
 Tensor all_to_all_rows(Communicator& communicator, const Tensor& send,
                        const std::vector<int64_t>& send_rows,
                        const std::vector<int64_t>& recv_rows);
+
+// send: [members x n, ...]: n rows for each member, the same n everywhere. Returns the same shape.
+Tensor all_to_all_equal(Communicator& communicator, const Tensor& send);
 
 // An all-to-all that was started; `received` is filled when wait() has returned.
 class PendingRows {

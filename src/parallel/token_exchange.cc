@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/mutation.h"
+#include "device/compute_device.h"
 #include "parallel/linear_map.h"
 #include "tensor/tensor_bytes.h"
 
@@ -31,6 +32,29 @@ Tensor sum_by_token(const TokenExchange& exchange, const Tensor& rows_SD) {
   return sum_TD.to(rows_SD.scalar_type());
 }
 
+std::vector<int64_t> numbers(const Tensor& values) {
+  const std::span<const int64_t> all = elements<int64_t>(values);
+  return {all.begin(), all.end()};
+}
+
+// Row-major order of [ranks, tokens] is the order of sending. Each pair's place in it is how many
+// come before; those that are not sent all go to one place behind the last, which is cut off. No
+// operator here has a result whose size the device would have to tell.
+void fill_order(const Tensor& needed_TP, TokenExchange& exchange) {
+  const auto num_ranks = needed_TP.size(1);
+  const Tensor needed_N = needed_TP.t().reshape({-1});
+  const int64_t rows =
+      std::accumulate(exchange.send_rows.begin(), exchange.send_rows.end(), int64_t{0});
+  const Tensor place_N = at::where(needed_N, at::cumsum(needed_N, 0, at::kLong) - 1, rows);
+  const Tensor pairs_N = at::arange(needed_N.size(0), place_N.options());
+  const Tensor pairs_S =
+      at::empty({rows + 1}, place_N.options()).scatter_(0, place_N, pairs_N).slice(0, 0, rows);
+  const int64_t tokens = std::max<int64_t>(1, exchange.num_tokens);
+  exchange.destinations_S = at::floor_divide(pairs_S, tokens);
+  exchange.tokens_S = pairs_S - exchange.destinations_S * tokens;
+  MOLORA_CHECK_EQ(std::ssize(exchange.send_rows), num_ranks);
+}
+
 Tensor return_and_sum(const TokenExchange& exchange, const Tensor& rows_RD) {
   Tensor rows_SD = all_to_all_rows(*exchange.ep, rows_RD, exchange.recv_rows, exchange.send_rows);
   if (MOLORA_MUTANT(kReturnedRowsReversed)) rows_SD = rows_SD.flip(0);
@@ -48,18 +72,15 @@ TokenExchange plan_token_exchange(Communicator& ep, const Tensor& needed_TP) {
   TokenExchange exchange;
   exchange.ep = &ep;
   exchange.num_tokens = needed_TP.size(0);
-  // Row-major order of [ranks, tokens] is the order of sending.
-  const Tensor pairs = needed_TP.t().nonzero();
-  exchange.destinations_S = pairs.select(1, 0).contiguous();
-  exchange.tokens_S = pairs.select(1, 1).contiguous();
-  const Tensor counts = needed_TP.sum(0, /*keepdim=*/false, at::kLong);
-  exchange.send_rows.assign(counts.const_data_ptr<int64_t>(),
-                            counts.const_data_ptr<int64_t>() + counts.numel());
-  exchange.recv_rows.resize(exchange.send_rows.size());
-  const std::vector<size_t> one_number(exchange.send_rows.size(), sizeof(int64_t));
-  ep.all_to_all(std::as_bytes(std::span(exchange.send_rows)), one_number,
-                std::as_writable_bytes(std::span(exchange.recv_rows)), one_number);
-  if (MOLORA_MUTANT(kCountsNotExchanged)) exchange.recv_rows = exchange.send_rows;
+  const Tensor sent_P = needed_TP.sum(0, /*keepdim=*/false, at::kLong);
+  const Tensor received_P =
+      MOLORA_MUTANT(kCountsNotExchanged) ? sent_P : all_to_all_equal(ep, sent_P);
+  // The host waits for the device here: how many rows come decides how large their buffers are, and
+  // NCCL takes lengths from the host. Once for each group of linears, forward; nothing else waits.
+  const Tensor counts_2P = to_host(at::stack({sent_P, received_P}));
+  exchange.send_rows = numbers(counts_2P[0]);
+  exchange.recv_rows = numbers(counts_2P[1]);
+  fill_order(needed_TP, exchange);
   return exchange;
 }
 

@@ -77,8 +77,9 @@ TokenLoss next_token_loss(const CausalLM& model, const Tensor& states_ND, const 
   const bool is_double = fixed_ND.scalar_type() == at::kDouble;
   const Slice& vocabulary = model.vocabulary();
   TokenLoss loss;
-  loss.nll_N = at::empty(num_tokens, is_double ? at::kDouble : at::kFloat);
-  loss.is_top_N = at::empty(num_tokens, at::kBool);
+  loss.nll_N =
+      at::empty({num_tokens}, fixed_ND.options().dtype(is_double ? at::kDouble : at::kFloat));
+  loss.is_top_N = at::empty({num_tokens}, fixed_ND.options().dtype(at::kBool));
   Tensor gradient_ND = needs_gradient ? at::empty_like(fixed_ND) : Tensor();
   {
     const at::NoGradGuard no_grad;

@@ -13,6 +13,7 @@ namespace molora {
 
 using at::Tensor;
 
+// On the CPU, as it is made.
 struct MicroBatch {
   TokenBatch tokens;
   Tensor predictors_N;  // [supervised] int64: the token that predicts each target

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/host_name.h"
 #include "base/mutation.h"
+#include "device/compute_device.h"
 #include "tensor/tensor_bytes.h"
 
 namespace molora {
@@ -31,8 +32,8 @@ bool are_same_bits(const std::vector<double>& a, const std::vector<double>& b) {
 }
 
 bool are_same_bits(const Tensor& a, const Tensor& b) {
-  const Tensor whole_a = a.contiguous();
-  const Tensor whole_b = b.contiguous();
+  const Tensor whole_a = to_host(a.contiguous());
+  const Tensor whole_b = to_host(b.contiguous());
   return are_same_bits(tensor_bytes(whole_a), tensor_bytes(whole_b));
 }
 

@@ -15,6 +15,8 @@
 #include "base/error.h"
 #include "base/mutation.h"
 #include "comm/fixed_order_sum.h"
+#include "device/compute_device.h"
+#include "parallel/tensor_collectives.h"
 #include "tensor/tensor_bytes.h"
 #include "train/loss.h"
 #include "train/micro_batch.h"
@@ -49,14 +51,15 @@ void damage_gradients(const std::vector<Parameter>& parameters, InjectedKind kin
   for (const Parameter& parameter : parameters) {
     Tensor& gradient = parameter.value.mutable_grad();
     if (!gradient.defined() || gradient.count_nonzero().item<int64_t>() == 0) continue;
-    gradient = gradient.contiguous();
-    const int64_t at = gradient.flatten().nonzero()[0][0].item<int64_t>();
-    if (gradient.scalar_type() == at::kDouble) {
-      damage_element<double, uint64_t>(gradient.mutable_data_ptr<double>()[at], kind);
+    Tensor damaged = to_host(gradient).clone(at::MemoryFormat::Contiguous);
+    const int64_t at = damaged.flatten().nonzero()[0][0].item<int64_t>();
+    if (damaged.scalar_type() == at::kDouble) {
+      damage_element<double, uint64_t>(damaged.mutable_data_ptr<double>()[at], kind);
     } else {
-      MOLORA_CHECK(gradient.scalar_type() == at::kFloat, "{}", parameter.name);
-      damage_element<float, uint32_t>(gradient.mutable_data_ptr<float>()[at], kind);
+      MOLORA_CHECK(damaged.scalar_type() == at::kFloat, "{}", parameter.name);
+      damage_element<float, uint32_t>(damaged.mutable_data_ptr<float>()[at], kind);
     }
+    gradient.copy_(damaged);
     return;
   }
 }
@@ -102,7 +105,7 @@ StepResult TrainStep::compute(const Task& task) {
                      (static_cast<double>(task.rows.step_tokens) *
                       static_cast<double>(std::max<int64_t>(1, parts_.adapters.num_routers())));
   choices_.assign(static_cast<size_t>(task.rows.num_micro_steps), RoutingChoices{});
-  statistics_ = empty_router_statistics(parts_.adapters);
+  statistics_ = empty_router_statistics(parts_.adapters, parts_.model.device());
   if (auxiliary_.balance_coef != 0.0) count_choices_ahead(task);
 
   const Totals totals = accumulate_gradients(task);
@@ -124,7 +127,7 @@ void TrainStep::count_choices_ahead(const Task& task) {
   Tensor counts_RE = statistics_.counts_RE.clone();
   if (!MOLORA_MUTANT(kStatisticsOfThisRank)) {
     const PlaceScope place("expert shares");
-    fixed_order_sum(mesh().axis(Axis::kAll), elements<int64_t>(counts_RE));
+    counts_RE = all_reduce_sum(mesh().axis(Axis::kAll), counts_RE);
   }
   const Tensor counts = counts_RE.to(at::kDouble);
   auxiliary_.share_RE = counts / counts.sum(1, /*keepdim=*/true);
@@ -140,7 +143,9 @@ TrainStep::Totals TrainStep::accumulate_gradients(const Task& task) {
     const Totals part =
         micro_step(task.step, rows_of(task.rows, m, options_.train.micro_batch_size()),
                    choices_[static_cast<size_t>(m)], &statistics_);
-    totals.loss_sum += part.loss_sum;
+    if (part.loss_sum.defined()) {
+      totals.loss_sum = totals.loss_sum.defined() ? totals.loss_sum + part.loss_sum : part.loss_sum;
+    }
     totals.supervised += part.supervised;
   }
   return totals;
@@ -149,8 +154,9 @@ TrainStep::Totals TrainStep::accumulate_gradients(const Task& task) {
 TrainStep::Totals TrainStep::micro_step(int64_t step, std::span<const TrainRow> rows,
                                         RoutingChoices& choices, RouterStatistics* statistics) {
   const MicroBatch batch = make_micro_batch(rows);
+  const TokenBatch tokens = on_device(batch.tokens, parts_.model.device());
   const ForwardContext context{
-      .batch = batch.tokens,
+      .batch = tokens,
       .mode = ForwardMode::kTrain,
       .routing = {.choices = &choices, .statistics = statistics, .auxiliary = &auxiliary_},
       .seed = options_.seed,
@@ -158,7 +164,8 @@ TrainStep::Totals TrainStep::micro_step(int64_t step, std::span<const TrainRow> 
       .recompute = options_.train.activation_checkpointing()};
   const Tensor hidden = parts_.model.hidden_states(context);
   const Tensor states_ND = parts_.model.head_states(hidden, batch.predictors_N, context);
-  const TokenLoss loss = next_token_loss(parts_.model, states_ND, batch.targets_N);
+  const TokenLoss loss =
+      next_token_loss(parts_.model, states_ND, to_device(batch.targets_N, parts_.model.device()));
   if (at::GradMode::is_enabled()) {
     fault_point(FaultPhase::kBackward, step + 1);
     if (loss.sum.requires_grad()) loss.sum.backward();
@@ -169,7 +176,7 @@ TrainStep::Totals TrainStep::micro_step(int64_t step, std::span<const TrainRow> 
   if (BlackBox* box = thread_black_box()) box->tick();
   // Every tp rank has the same loss; the first one's is counted.
   if (mesh().tp_rank() != 0 && !MOLORA_MUTANT(kLossOnEveryTpRank)) return {};
-  return {loss.sum.item<double>(), batch.targets_N.size(0)};
+  return {loss.sum.detach(), batch.targets_N.size(0)};
 }
 
 // A parameter that no token of this rank has used has no gradient yet; it counts as zero, as that
@@ -185,6 +192,19 @@ std::vector<Tensor> TrainStep::local_gradients() const {
   return gradients;
 }
 
+// The loss and the routers' statistics of this rank as one tensor on the CPU. The host waits for
+// the device here, after the backward passes, once a step: what is summed and logged has to be
+// known.
+Tensor TrainStep::numbers_of_device(const Totals& totals) const {
+  const Tensor& sum = totals.loss_sum;
+  std::vector<Tensor> parts = {sum.defined() ? sum.reshape({1})
+                                             : at::zeros({1}, statistics_.z_sum_R.options())};
+  parts.push_back(statistics_.counts_RE.to(at::kDouble).flatten());
+  parts.push_back(statistics_.prob_sum_RE.flatten());
+  parts.push_back(statistics_.z_sum_R);
+  return to_host(at::cat(parts));
+}
+
 void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
   const at::NoGradGuard no_grad;
   fault_point(FaultPhase::kSync, result.step + 1);
@@ -193,27 +213,24 @@ void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
     gradients_ = parts_.sync.sum(local_gradients());
   }
 
-  std::vector<double> sums = {totals.loss_sum, static_cast<double>(totals.supervised),
+  const Tensor of_device = numbers_of_device(totals);
+  const std::span<const double> numbers = elements<double>(of_device);
+  std::vector<double> sums = {numbers.front(), static_cast<double>(totals.supervised),
                               stop == Stop::kRequested ? 1.0 : 0.0,
                               static_cast<double>(statistics_.num_tokens)};
   const size_t fixed = sums.size();
-  for (const Tensor& part :
-       {statistics_.counts_RE.to(at::kDouble), statistics_.prob_sum_RE, statistics_.z_sum_R}) {
-    const Tensor flat = part.flatten().contiguous();
-    sums.insert(sums.end(), flat.const_data_ptr<double>(),
-                flat.const_data_ptr<double>() + flat.numel());
-  }
+  sums.insert(sums.end(), numbers.begin() + 1, numbers.end());
   numbers_ = sums;
   std::span<double> summed(sums);
   if (MOLORA_MUTANT(kStepSumsOfThisRank)) summed = summed.first(0);
   if (MOLORA_MUTANT(kStepRoutersOfThisRank)) summed = summed.first(fixed);
   {
     const PlaceScope place("step statistics");
-    fixed_order_sum(mesh().axis(Axis::kAll), summed);
+    fixed_order_sum(mesh().host(Axis::kAll), summed);
   }
   summed_ = sums;
 
-  if (MOLORA_MUTANT(kLossOfThisRank) && mesh().world_rank() != 0) sums[0] = totals.loss_sum;
+  if (MOLORA_MUTANT(kLossOfThisRank) && mesh().world_rank() != 0) sums[0] = numbers.front();
   result.supervised = std::llround(sums[1]);
   result.loss = sums[0] / sums[1];
   result.is_stop_requested = sums[2] > 0.0;
@@ -272,7 +289,7 @@ StepResult TrainStep::check_again(const Task& task, const StepResult& first) {
   const auto differences = [this](const StepEvidence& a, const StepEvidence& b) {
     const at::NoGradGuard no_grad;
     return differences_of_all(
-        mesh().axis(Axis::kAll),
+        mesh().host(Axis::kAll),
         first_difference(a, b, parts_.adapters.parameters(), parts_.sync.updated()));
   };
   const StepEvidence one = evidence();

@@ -99,7 +99,7 @@ class TrainStep {
     Stop stop;
   };
   struct Totals {
-    double loss_sum = 0.0;
+    Tensor loss_sum;  // fp64, where the model is; undefined: none of this rank's
     int64_t supervised = 0;
   };
   StepResult compute(const Task& task);
@@ -108,6 +108,7 @@ class TrainStep {
   Totals micro_step(int64_t step, std::span<const TrainRow> rows, RoutingChoices& choices,
                     RouterStatistics* statistics);
   std::vector<Tensor> local_gradients() const;
+  Tensor numbers_of_device(const Totals& totals) const;
   const Mesh& mesh() const { return parts_.model.layout().mesh; }
   void reduce(const Totals& totals, Stop stop, StepResult& result);
   void measure(StepResult& result);

@@ -33,7 +33,7 @@ EvalSet read_share(const DataConfig& config, const HeldOutOptions& options,
 
 HeldOut::HeldOut(const DataConfig& config, const HeldOutOptions& options,
                  const ModelSession& session, Communicator& world)
-    : data_axis_(session.mesh().axis(Axis::kData)),
+    : data_axis_(session.mesh().host(Axis::kData)),
       answers_template_(session.tokenizer(), config.chat_template(), config.system_prompt(),
                         DataConfig::answers) {
   uint64_t num_bad = 0;

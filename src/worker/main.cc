@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "base/build_features.h"
 #include "base/log.h"
 #include "comm/mpi_env.h"
 #include "config/load_config.h"
@@ -87,6 +88,7 @@ ExitCode supervise(const CommandLine& line, const TrainArguments& train,
   SupervisedJob job;
   job.config = load_config({train.config.files, train.config.overrides, ConfigUse::kTrain}).config;
   job.options = line.launch;
+  job.options.may_use_gpus = is_built_for_gpus() && job.config.device().kind() != DeviceConfig::cpu;
   job.is_terminal = train.progress == ProgressStyle::kBar ||
                     (train.progress == ProgressStyle::kAuto && ProgressLine::stderr_is_terminal());
   words.insert(words.end(), {"--progress", job.is_terminal ? "relayed" : "plain"});

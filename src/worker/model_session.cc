@@ -122,14 +122,17 @@ ModelSession::ModelSession(const RunConfig& config, Communicator& world) {
     shape = check_layout(config.parallel(), config.adapter(), architecture(), world.size());
     choice_ = choose_modes(config, architecture(), shape);
   });
-  mesh_.emplace(world, shape);
-  layout_.emplace(ParallelLayout{*mesh_, config.parallel().sequence_parallel()});
+  device_.emplace(config, world);
+  mesh_.emplace(device_->make_mesh(world, shape));
+  layout_.emplace(
+      ParallelLayout{*mesh_, config.parallel().sequence_parallel(), device_->is_gpu()});
   load_weights(config, world);
   together(world, [&] {
     const at::ScalarType type = weights_->get("model.norm.weight").scalar_type();
     adapters_.emplace(architecture(), config.adapter(), config.seed(),
                       type == at::kDouble ? at::kDouble : at::kFloat,
-                      AdapterPlacement{shape, mesh_->world_rank(), choice_.modes});
+                      AdapterPlacement{shape, mesh_->world_rank(), choice_.modes},
+                      device_->device());
     model_.emplace(architecture(), *weights_, *adapters_, *layout_);
   });
   if (world.rank() == 0) log_what_was_found(config);
@@ -152,7 +155,7 @@ void ModelSession::load_weights(const RunConfig& config, Communicator& world) {
   together(world, [&] {
     check_same_weights(of_all, config.model().path());
     weights_.emplace(*files, compute_type(config.model().precision()), mesh_->shape().tp,
-                     mesh_->tp_rank(), fingerprint);
+                     mesh_->tp_rank(), fingerprint, device_->device());
   });
 }
 

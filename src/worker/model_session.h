@@ -11,6 +11,7 @@
 #include "plan/choose_exchange.h"
 #include "run_config.pb.h"
 #include "tokenizer/tokenizer.h"
+#include "worker/rank_device.h"
 
 namespace molora {
 
@@ -52,6 +53,7 @@ class ModelSession {
 
   std::optional<SessionParts> parts_;
   ExchangeChoice choice_;
+  std::optional<RankDevice> device_;
   std::optional<Mesh> mesh_;
   std::optional<ParallelLayout> layout_;
   std::optional<BaseWeights> weights_;

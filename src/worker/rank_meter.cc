@@ -56,7 +56,7 @@ ProcessCounters ProcessCounters::now() {
 }
 
 RankMeter::RankMeter(const Mesh& mesh)
-    : mesh_(mesh), hosts_(all_gather_text(mesh.axis(Axis::kAll), host_name())) {
+    : mesh_(mesh), hosts_(all_gather_text(mesh.host(Axis::kAll), host_name())) {
   restart();
 }
 
@@ -81,7 +81,7 @@ void RankMeter::step_done(double seconds, int64_t tokens) {
 RankUsages RankMeter::of_all_ranks() {
   const auto mine = numbers_of(std::exchange(usage_, RankUsage()));
   std::vector<double> all(hosts_.size() * kNumNumbers);
-  mesh_.axis(Axis::kAll)
+  mesh_.host(Axis::kAll)
       .all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
   RankUsages usages;
   usages.num_steps = std::exchange(num_steps_, 0);

@@ -19,7 +19,7 @@ Traffic TrafficMeter::of_all_ranks() {
       numbers.push_back(static_cast<int64_t>(count.bytes));
     }
   }
-  fixed_order_sum(mesh_.axis(Axis::kAll), std::span(numbers));
+  fixed_order_sum(mesh_.host(Axis::kAll), std::span(numbers));
   seen_ = mesh_.traffic();
   size_t next = 0;
   for (size_t axis = 0; axis < kNumAxes; ++axis) {

@@ -21,6 +21,7 @@ struct Layouts {
   RunShape tp4 = layout(4, {.tp = 4}, kReplicate);
   RunShape dp2_tp2 = layout(4, {.tp = 2}, kReplicate);
   RunShape rank_tp2 = layout(2, {.tp = 2}, kRank);
+  RunShape slots_tp2 = with_fixed_shapes(rank_tp2);
   RunShape tokens_ep2 = layout(2, {.ep = 2}, kTokens);
   RunShape tokens_tp2 = layout(2, {.tp = 2, .ep = 2}, kTokens);
   RunShape tokens_tp4 = layout(4, {.tp = 4, .ep = 2}, kTokens);
@@ -91,6 +92,8 @@ std::vector<MutationCase> cases_of_experts(const Layouts& on) {
 
       CASE(kBottleneckOwnOnly, {"step 0: loss", training(on.rank_tp2)}),
       CASE(kBottleneckPartial, {"step 0: loss", training(on.rank_tp2)}),
+      CASE(kSlotsNotSummed, {"step 0: loss", training(on.slots_tp2)}),
+      CASE(kSlotGradientsNotSummed, {"step 0: gradient norm", training(on.slots_tp2)}),
       CASE(kBottleneckOwnTokensOnly, {"step 0: loss", training(with_sequence_parallel(on.tp2))}),
 
       CASE(kDropoutMaskReused, {"step 0: loss", training(on.tp2)}),

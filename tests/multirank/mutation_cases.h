@@ -53,6 +53,11 @@ inline RunShape with_sequence_parallel(RunShape shape) {
   return shape;
 }
 
+inline RunShape with_fixed_shapes(RunShape shape) {
+  shape.layout.has_fixed_shapes = true;
+  return shape;
+}
+
 inline RunShape with_replicated_optimizer(RunShape shape) {
   shape.optimizer = OptimizerPlacement::kReplicated;
   return shape;

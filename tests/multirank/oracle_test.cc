@@ -67,6 +67,21 @@ INSTANTIATE_TEST_SUITE_P(Special, OracleCases, ::testing::ValuesIn(testing::spec
 
 TEST(OracleModes, AnotherForEachGroup) { Oracle(OracleCase{}).expect(testing::mixed_modes()); }
 
+// As GPUs exchange.
+TEST(OracleModes, FixedShapesOfRankExchange) {
+  const Oracle oracle{OracleCase{}};
+  for (const bool sp : {false, true}) {
+    for (const auto& ranks_tp_ep :
+         {std::tuple(2, 2, 1), std::tuple(4, 4, 1), std::tuple(4, 2, 1)}) {
+      RunShape shape = testing::layout_of(ranks_tp_ep, sp, ExchangeMode::kRank);
+      const auto packed = oracle.run(shape);
+      shape.layout.has_fixed_shapes = true;
+      EXPECT_EQ(oracle.fault(shape), "") << testing::text_of(shape);
+      EXPECT_EQ(testing::compare(*oracle.run(shape), *packed, 0.0), "") << testing::text_of(shape);
+    }
+  }
+}
+
 // What frozen experts and the others are after three steps, weight decay included.
 void expect_only_frozen_ones_kept(const testing::WholeTensors& before,
                                   const testing::WholeTensors& after) {

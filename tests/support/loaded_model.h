@@ -34,6 +34,8 @@ inline AdapterConfig lora_everywhere() {
 struct LoadedLayout {
   bool has_sequence_parallel = false;
   ExchangeModes modes;
+  bool has_fixed_shapes = false;
+  at::Device device = at::kCPU;
 };
 
 class LoadedModel {
@@ -47,12 +49,12 @@ class LoadedModel {
               const LoadedLayout& layout, at::ScalarType compute_type, uint64_t seed = 1)
       : architecture_(read_architecture(folder, {})),
         mesh_(std::move(mesh)),
-        layout_{mesh_, layout.has_sequence_parallel},
+        layout_{mesh_, layout.has_sequence_parallel, layout.has_fixed_shapes},
         weights_(WeightFiles(folder, architecture_), compute_type, mesh_.shape().tp,
-                 mesh_.tp_rank(), ""),
+                 mesh_.tp_rank(), "", layout.device),
         adapters_(architecture_, adapter_config, seed,
                   compute_type == at::kDouble ? at::kDouble : at::kFloat,
-                  {mesh_.shape(), mesh_.world_rank(), layout.modes}),
+                  {mesh_.shape(), mesh_.world_rank(), layout.modes}, layout.device),
         model_(architecture_, weights_, adapters_, layout_) {}
 
   const Architecture& architecture() const { return architecture_; }

@@ -22,7 +22,8 @@ inline at::Tensor slice_of(const at::Tensor& whole, const Parameter& parameter) 
 inline void randomize(AdapterSet& adapters, uint64_t seed, double bound = 0.3) {
   const at::NoGradGuard no_grad;
   for (const Parameter& parameter : adapters.parameters()) {
-    at::Tensor whole = at::empty(parameter.global_shape, parameter.value.options());
+    at::Tensor whole =
+        at::empty(parameter.global_shape, parameter.value.options().device(at::kCPU));
     fill_uniform(whole, bound, philox_key(seed, RandomPurpose::kAdapterInit, parameter.name, 77),
                  0);
     parameter.value.detach().copy_(slice_of(whole, parameter));

@@ -33,7 +33,8 @@ struct RunShape {
   at::ScalarType type = at::kDouble;
   double weight_decay = 0.0;
   RankThreadOptions threads;
-  std::string faults;  // as MOLORA_FAULT
+  Mesh::MakeCommunicator make_communicator;  // of ranks on GPUs
+  std::string faults;                        // as MOLORA_FAULT
   // Changes the adapters after they were filled with numbers; the same on every rank.
   std::function<void(AdapterSet&)> prepare = [](AdapterSet&) {};
 };
@@ -41,7 +42,8 @@ struct RunShape {
 // Whole tensors by name, put together from the slices of all ranks.
 class WholeTensors {
  public:
-  void add(const Parameter& parameter, const at::Tensor& slice) {
+  void add(const Parameter& parameter, const at::Tensor& of_device) {
+    const at::Tensor slice = of_device.cpu();
     const std::lock_guard<std::mutex> lock(mutex_);
     at::Tensor& whole = tensors_[parameter.name];
     if (!whole.defined()) {
@@ -172,10 +174,15 @@ struct TrainingTask {
   const RowsOfStep& rows_of;
 };
 
-// Adds this rank's slices to `outcome`, which all ranks share. Returns what it is told of each
-// step.
+// This rank's slices.
+struct RankOutcome {
+  std::vector<std::pair<Parameter, at::Tensor>> parameters;
+  std::vector<std::pair<Parameter, at::Tensor>> first_gradients;
+};
+
+// Returns what this rank is told of each step.
 inline std::vector<StepResult> train_one_rank(const TrainingTask& task, Communicator& world,
-                                              RunOutcome& outcome) {
+                                              RankOutcome& outcome) {
   const RunShape& shape = task.shape;
   const int kv_heads = static_cast<int>(read_architecture(task.model, {}).num_kv_heads);
   const MeshShape mesh_of =
@@ -187,8 +194,8 @@ inline std::vector<StepResult> train_one_rank(const TrainingTask& task, Communic
   train.set_weight_decay(shape.weight_decay);
   // Gradients far below this are rounding noise in fp32; their direction must not count.
   train.set_adam_eps(1e-4);
-  TrainedModel run(task.model, task.adapter, Mesh(world, mesh_of), shape.layout, shape.type,
-                   {.train = train, .optimizer = shape.optimizer});
+  TrainedModel run(task.model, task.adapter, Mesh(world, mesh_of, shape.make_communicator),
+                   shape.layout, shape.type, {.train = train, .optimizer = shape.optimizer});
   randomize(run.adapters(), 21, 0.1);
   shape.prepare(run.adapters());
   arm_faults(parse_faults(shape.faults), world.rank(), 1);
@@ -201,11 +208,11 @@ inline std::vector<StepResult> train_one_rank(const TrainingTask& task, Communic
         1e-3));
     const auto& updated = run.optimizer().parameters();
     for (size_t p = 0; i == 0 && p < updated.size(); ++p) {
-      outcome.first_gradients.add(updated[p], run.step().gradients()[p]);
+      outcome.first_gradients.emplace_back(updated[p], run.step().gradients()[p].clone());
     }
   }
   for (const Parameter& parameter : run.adapters().parameters()) {
-    outcome.parameters.add(parameter, parameter.value.detach());
+    outcome.parameters.emplace_back(parameter, parameter.value.detach());
   }
   return results;
 }
@@ -220,8 +227,13 @@ inline std::unique_ptr<RunOutcome> train_on_threads(const std::filesystem::path&
   run_rank_threads(
       shape.num_ranks,
       [&](Communicator& world) {
+        RankOutcome mine;
         results[static_cast<size_t>(world.rank())] =
-            train_one_rank({model, adapter, shape, num_steps, rows_of}, world, *outcome);
+            train_one_rank({model, adapter, shape, num_steps, rows_of}, world, mine);
+        for (const auto& [of, value] : mine.parameters) outcome->parameters.add(of, value);
+        for (const auto& [of, value] : mine.first_gradients) {
+          outcome->first_gradients.add(of, value);
+        }
       },
       shape.threads);
   outcome->steps = results[0];

@@ -108,6 +108,22 @@ TEST(CrossChecks, LeaveFaultyFrozenExpertsOut) {
             "run.yaml:1: adapter.num_experts: expected a whole number, got 'x'");
 }
 
+TEST(CrossChecks, RefuseOnCpusWhatIsOfGpus) {
+  EXPECT_EQ(
+      config_faults("device: {kind: cpu, kernels: fused}\nparallel: {backend: nccl}\n"),
+      "run.yaml:1: device.kernels: fused is of GPUs, and device.kind is cpu; write auto or "
+      "aten\n"
+      "  run.yaml:2: parallel.backend: nccl is of GPUs, and device.kind is cpu; write auto or "
+      "mpi");
+  EXPECT_EQ(config_faults("device: {kind: cpu, deterministic: true}"),
+            "run.yaml:1: device.deterministic: has no effect: device.kind is cpu, which always is; "
+            "remove it");
+  EXPECT_EQ(config_faults("device: {kind: cuda, kernels: fused, deterministic: true}\n"
+                          "parallel: {backend: nccl}\n"),
+            "");
+  EXPECT_EQ(config_faults("device: {kind: cpu, kernels: aten}\nparallel: {backend: mpi}\n"), "");
+}
+
 TEST(CrossChecks, RefuseExpertPlacementWithoutExperts) {
   EXPECT_EQ(config_faults(kAllLora, {"parallel.expert_parallel=2", "parallel.exchange=gather"}),
             "--set 'parallel.expert_parallel=2': parallel.expert_parallel: has no effect: no "

@@ -70,6 +70,15 @@ TEST(LaunchPlan, OneRankForEachGpu) {
   EXPECT_EQ(plan.why, "one for each GPU");
 }
 
+TEST(LaunchPlan, GpusThatRanksMayNotUseCountForNothing) {
+  LaunchOptions options;
+  options.may_use_gpus = false;
+  const LaunchPlan plan = plan_of(options, machine(64, 2, 4));
+  EXPECT_EQ(plan.num_ranks(), 2);
+  EXPECT_FALSE(plan.is_for_gpus);
+  EXPECT_EQ(plan.why, "one for each NUMA node");
+}
+
 TEST(LaunchPlan, TheGpusOfThisHostStandForThoseOfOthers) {
   const LaunchPlan plan = plan_of(on_hosts("a,b"), machine(64, 2, 4));
   EXPECT_EQ(plan.hosts, (Hosts{{"a", 4}, {"b", 4}}));

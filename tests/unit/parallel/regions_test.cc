@@ -146,6 +146,24 @@ TEST(TensorCollectives, SumsOfBf16AreRoundedOnce) {
   });
 }
 
+TEST(TensorCollectives, SumsOfIntegersAreExact) {
+  run_rank_threads(3, [](Communicator& world) {
+    const int64_t large = (int64_t{1} << 60) + 1;  // no floating-point type holds it
+    const Tensor values = at::full({5}, large * (world.rank() == 0 ? 1 : -world.rank()), at::kLong);
+    EXPECT_TRUE(all_reduce_sum(world, values).equal(at::full({5}, -2 * large, at::kLong)));
+  });
+}
+
+TEST(TensorCollectives, EqualPartsGoToEveryMember) {
+  run_rank_threads(3, [](Communicator& world) {
+    const Tensor send = at::arange(6, at::kLong).view({3, 2}) + 100 * world.rank();
+    const Tensor got = all_to_all_equal(world, send);
+    for (int64_t from = 0; from < 3; ++from) {
+      EXPECT_TRUE(got[from].equal(at::arange(2, at::kLong) + 2 * world.rank() + 100 * from));
+    }
+  });
+}
+
 TEST(TensorCollectives, ColumnsAreGatheredInOrder) {
   const std::vector<int64_t> columns = {2, 1, 1};
   const Tensor whole = numbers({3, 4}, 2);
