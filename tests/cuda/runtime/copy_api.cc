@@ -1,16 +1,15 @@
 // cudaMemcpy* and cudaMemset*: what waits for the host and what does not, as CUDA documents it.
 //
-// A copy out of pageable memory takes its bytes at the call; a copy into pageable memory has ended when
-// the call returns; page-locked memory is read and written when the stream comes to the copy. What
-// memory an address belongs to is looked at twice: at the call and when the copy is done.
-#include <cuda_runtime_api.h>
-
+// A copy out of pageable memory takes its bytes at the call; a copy into pageable memory has ended
+// when the call returns; page-locked memory is read and written when the stream comes to the copy.
+// What memory an address belongs to is looked at twice: at the call and when the copy is done.
 #include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
 #include "api_call.h"
@@ -49,11 +48,16 @@ std::string why_not(const Copy& copy, bool to_device, bool from_device) {
 // Which ends are device memory: as stated, or as the registry knows it.
 std::pair<bool, bool> ends_on_device(const Copy& copy, cudaMemcpyKind kind) {
   switch (kind) {
-    case cudaMemcpyHostToHost: return {false, false};
-    case cudaMemcpyHostToDevice: return {true, false};
-    case cudaMemcpyDeviceToHost: return {false, true};
-    case cudaMemcpyDeviceToDevice: return {true, true};
-    case cudaMemcpyDefault: break;
+    case cudaMemcpyHostToHost:
+      return {false, false};
+    case cudaMemcpyHostToDevice:
+      return {true, false};
+    case cudaMemcpyDeviceToHost:
+      return {false, true};
+    case cudaMemcpyDeviceToDevice:
+      return {true, true};
+    case cudaMemcpyDefault:
+      break;
   }
   return {is_device(memory().find(copy.to)), is_device(memory().find(copy.from))};
 }
@@ -74,7 +78,8 @@ void spoil_destination(const Copy& copy, int device) {
   if (streams().is_idle(device)) std::memset(copy.to, 0xff, copy.bytes);
 }
 
-cudaError_t start(const Copy& copy, cudaMemcpyKind kind, cudaStream_t handle, HostWaits host_waits) {
+cudaError_t start(const Copy& copy, cudaMemcpyKind kind, cudaStream_t handle,
+                  HostWaits host_waits) {
   const auto stream = streams().find(handle, current_device());
   if (!stream) return cudaErrorInvalidResourceHandle;
   if (copy.bytes == 0) return cudaSuccess;
@@ -86,8 +91,8 @@ cudaError_t start(const Copy& copy, cudaMemcpyKind kind, cudaStream_t handle, Ho
   }
   const bool from_pageable = memory().find(copy.from).kind == MemoryKind::kUnknown;
   const bool to_pageable = memory().find(copy.to).kind == MemoryKind::kUnknown;
-  const bool must_wait = to_pageable || (host_waits == HostWaits::kUnlessOnDevice &&
-                                         !(to_device && from_device));
+  const bool must_wait =
+      to_pageable || (host_waits == HostWaits::kUnlessOnDevice && !(to_device && from_device));
   if (from_pageable && !to_pageable) {
     const auto* bytes = static_cast<const std::byte*>(copy.from);
     auto staged = std::make_shared<std::vector<std::byte>>(bytes, bytes + copy.bytes);
@@ -157,8 +162,7 @@ cudaError_t cudaMemset(void* to, int value, size_t bytes) {
 }
 
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
-  return call("cudaMemsetAsync",
-              [&] { return fill("cudaMemsetAsync", to, value, bytes, stream); });
+  return call("cudaMemsetAsync", [&] { return fill("cudaMemsetAsync", to, value, bytes, stream); });
 }
 
 }  // extern "C"

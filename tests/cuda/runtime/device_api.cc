@@ -1,10 +1,9 @@
 // Devices and versions: what a program asks before it starts.
-#include <cuda_runtime_api.h>
-
 #include <algorithm>
 #include <cstring>
 #include <string>
 
+#include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
 #include "api_call.h"
@@ -59,21 +58,40 @@ cudaDeviceProp properties_of(int device) {
 
 cudaError_t attribute_of(int* value, cudaDeviceAttr attribute, int device) {
   switch (attribute) {
-    case cudaDevAttrMaxThreadsPerBlock: *value = kThreadsPerBlock; break;
-    case cudaDevAttrMaxSharedMemoryPerBlock: *value = static_cast<int>(kSharedPerBlock); break;
+    case cudaDevAttrMaxThreadsPerBlock:
+      *value = kThreadsPerBlock;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlock:
+      *value = static_cast<int>(kSharedPerBlock);
+      break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = static_cast<int>(kSharedPerBlockOptin);
       break;
-    case cudaDevAttrWarpSize: *value = 32; break;
-    case cudaDevAttrMultiProcessorCount: *value = kMultiprocessors; break;
-    case cudaDevAttrMaxThreadsPerMultiProcessor: *value = kThreadsPerMultiprocessor; break;
-    case cudaDevAttrComputeCapabilityMajor: *value = kMajor; break;
-    case cudaDevAttrComputeCapabilityMinor: *value = kMinor; break;
-    case cudaDevAttrPciBusId: *value = bus_of(device); break;
+    case cudaDevAttrWarpSize:
+      *value = 32;
+      break;
+    case cudaDevAttrMultiProcessorCount:
+      *value = kMultiprocessors;
+      break;
+    case cudaDevAttrMaxThreadsPerMultiProcessor:
+      *value = kThreadsPerMultiprocessor;
+      break;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = kMajor;
+      break;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = kMinor;
+      break;
+    case cudaDevAttrPciBusId:
+      *value = bus_of(device);
+      break;
     case cudaDevAttrPciDeviceId:
     case cudaDevAttrPciDomainId:
-    case cudaDevAttrMemoryPoolsSupported: *value = 0; break;
-    default: return cudaErrorInvalidValue;
+    case cudaDevAttrMemoryPoolsSupported:
+      *value = 0;
+      break;
+    default:
+      return cudaErrorInvalidValue;
   }
   return cudaSuccess;
 }

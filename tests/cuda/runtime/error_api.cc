@@ -1,7 +1,7 @@
 // cudaGetLastError and the names of errors.
-#include <cuda_runtime_api.h>
-
 #include <array>
+
+#include <cuda_runtime_api.h>
 
 #include "api_call.h"
 

@@ -1,6 +1,5 @@
 // cudaEvent*.
 #include <cuda_runtime_api.h>
-
 #include <fmt/format.h>
 
 #include "api_call.h"

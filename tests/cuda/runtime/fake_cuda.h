@@ -4,15 +4,15 @@
 // C linkage: those who use it are shared libraries of their own. Nothing here blocks.
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <cstddef>
 #include <cstdint>
 
+#include <cuda_runtime_api.h>
+
 extern "C" {
 
-// Runs every block and thread of one launch. `args` are the kernel's arguments, one pointer each, as
-// cudaLaunchKernel has them.
+// Runs every block and thread of one launch. `args` are the kernel's arguments, one pointer each,
+// as cudaLaunchKernel has them.
 typedef void (*fake_cuda_kernel)(dim3 grid, dim3 block, size_t shared_bytes, void** args);
 
 // Names the host function that stands for the kernel `mangled_name`. Arguments are copied when a
@@ -25,9 +25,9 @@ void fake_cuda_register_kernel(const char* mangled_name, fake_cuda_kernel run,
 // How many kernels have been launched by this process.
 uint64_t fake_cuda_num_launches(void);
 
-// Puts run(context) on the stream; it runs on the stream's thread and may wait. Returns its position
-// there (1 for the first work of a stream), or 0 when the stream is not one. The null stream is the
-// default stream of the calling thread's device.
+// Puts run(context) on the stream; it runs on the stream's thread and may wait. Returns its
+// position there (1 for the first work of a stream), or 0 when the stream is not one. The null
+// stream is the default stream of the calling thread's device.
 uint64_t fake_cuda_enqueue(cudaStream_t stream, void (*run)(void*), void* context);
 
 // The device of a stream, or -1 when it is destroyed or was never a stream.

@@ -1,10 +1,9 @@
 // What the fake libnccl.so.2 asks of the run time (fake_cuda.h).
-#include "fake_cuda.h"
-
 #include <algorithm>
 #include <cstring>
 #include <string>
 
+#include "fake_cuda.h"
 #include "memory_registry.h"
 #include "stream_table.h"
 

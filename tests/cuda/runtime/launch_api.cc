@@ -1,12 +1,11 @@
 // What nvcc's host code calls to register and launch kernels, and cudaLaunchKernel itself.
-#include <cuda_runtime_api.h>
-
 #include <atomic>
 #include <cstring>
 #include <exception>
 #include <utility>
 #include <vector>
 
+#include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
 #include "api_call.h"
@@ -153,14 +152,16 @@ cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* stub) {
 
 cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void** args,
                                size_t shared_bytes, cudaStream_t stream) {
-  return call("cudaLaunchKernel",
-              [&] { return launch(kernel, {grid, block, shared_bytes}, args, stream); });
+  return call("cudaLaunchKernel", [&] {
+    return launch(kernel, {grid, block, shared_bytes}, args, stream);
+  });
 }
 
 cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void** args,
                              size_t shared_bytes, cudaStream_t stream) {
-  return call("cudaLaunchKernel",
-              [&] { return launch(function, {grid, block, shared_bytes}, args, stream); });
+  return call("cudaLaunchKernel", [&] {
+    return launch(function, {grid, block, shared_bytes}, args, stream);
+  });
 }
 
 cudaError_t cudaFuncSetAttribute(const void* function, enum cudaFuncAttribute attribute,

@@ -1,9 +1,8 @@
 // cudaMalloc and its like. As on a real device, memory is freed only when the device has done all
 // that it was given before.
-#include <cuda_runtime_api.h>
-
 #include <cstring>
 
+#include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
 #include "api_call.h"

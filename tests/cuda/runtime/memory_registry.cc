@@ -25,20 +25,24 @@ bool is_guard(const std::byte* zone, size_t bytes) {
 
 const char* kind_name(MemoryKind kind) {
   switch (kind) {
-    case MemoryKind::kDevice: return "device memory";
-    case MemoryKind::kPinned: return "page-locked host memory";
-    case MemoryKind::kRegistered: return "registered host memory";
-    case MemoryKind::kUnknown: break;
+    case MemoryKind::kDevice:
+      return "device memory";
+    case MemoryKind::kPinned:
+      return "page-locked host memory";
+    case MemoryKind::kRegistered:
+      return "registered host memory";
+    case MemoryKind::kUnknown:
+      break;
   }
   return "host memory that CUDA does not know";
 }
 
 std::string place(const MemoryBlock& block, const void* address) {
-  return fmt::format("{} is byte {} of {}{} bytes of {}{}", address,
-                     static_cast<const std::byte*>(address) - block.begin,
-                     block.is_freed ? "the freed " : "", block.bytes, kind_name(block.kind),
-                     block.kind == MemoryKind::kDevice ? fmt::format(" of device {}", block.device)
-                                                       : "");
+  return fmt::format(
+      "{} is byte {} of {}{} bytes of {}{}", address,
+      static_cast<const std::byte*>(address) - block.begin, block.is_freed ? "the freed " : "",
+      block.bytes, kind_name(block.kind),
+      block.kind == MemoryKind::kDevice ? fmt::format(" of device {}", block.device) : "");
 }
 
 // Whether [begin, begin + bytes) stays inside; told as what is wrong.
@@ -60,8 +64,8 @@ std::byte* MemoryRegistry::allocate(MemoryKind kind, int device, size_t bytes) {
   const bool on_device = kind == MemoryKind::kDevice;
   const size_t limit = settings().memory_bytes;
   if (on_device && (bytes > limit || used_bytes_[device] + padded(bytes) > limit)) return nullptr;
-  auto* base = static_cast<std::byte*>(
-      std::aligned_alloc(kAlignment, padded(bytes) + 2 * kAlignment));
+  auto* base =
+      static_cast<std::byte*>(std::aligned_alloc(kAlignment, padded(bytes) + 2 * kAlignment));
   if (base == nullptr) return nullptr;
   std::byte* begin = base + kAlignment;
   std::memset(base, kGuard, kAlignment);
@@ -134,7 +138,8 @@ MemoryBlock MemoryRegistry::find_locked(const void* address) const {
   const auto next = blocks_.upper_bound(byte);
   if (next == blocks_.begin()) return {};
   const MemoryBlock& block = std::prev(next)->second;
-  // An empty block and the end of a block belong to nobody, but the begin is always the block's own.
+  // An empty block and the end of a block belong to nobody, but the begin is always the block's
+  // own.
   return byte == block.begin || byte < block.begin + block.bytes ? block : MemoryBlock{};
 }
 

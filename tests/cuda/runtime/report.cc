@@ -28,7 +28,8 @@ void stop(const std::string& what) {
 
 }  // namespace molora::fake_cuda
 
-// Called by the stand-ins that the build writes for every call of the real library that is not here.
+// Called by the stand-ins that the build writes for every call of the real library that is not
+// here.
 extern "C" [[noreturn]] void fake_cuda_refuse(const char* name) {
   molora::fake_cuda::stop(fmt::format(
       "{} is not part of the fake run time: do without it, or add it to tests/cuda/runtime", name));

@@ -9,12 +9,12 @@
 namespace molora::fake_cuda {
 
 struct Settings {
-  std::vector<int> devices;       // the numbers on the machine of those that are seen
-  uint64_t seed = 0;              // 0: no delays
-  int64_t max_delay_us = 0;       // before a piece of work on a stream
-  size_t memory_bytes = 0;        // of each device
-  size_t quarantine_bytes = 0;    // freed memory that is kept to name its users
-  std::string fail;               // "name:n" or "name:n:code"
+  std::vector<int> devices;     // the numbers on the machine of those that are seen
+  uint64_t seed = 0;            // 0: no delays
+  int64_t max_delay_us = 0;     // before a piece of work on a stream
+  size_t memory_bytes = 0;      // of each device
+  size_t quarantine_bytes = 0;  // freed memory that is kept to name its users
+  std::string fail;             // "name:n" or "name:n:code"
 };
 
 const Settings& settings();

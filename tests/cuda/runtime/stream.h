@@ -1,8 +1,8 @@
 // A stream: a queue of work and the thread that does it, one piece after another.
 //
-// The thread is started by the first piece of work. With a seed it dawdles before some pieces, so that
-// whoever forgets to wait sees it. The order of streams among each other is kept as a vector clock:
-// what a stream's next work is known to come after.
+// The thread is started by the first piece of work. With a seed it dawdles before some pieces, so
+// that whoever forgets to wait sees it. The order of streams among each other is kept as a vector
+// clock: what a stream's next work is known to come after.
 #pragma once
 
 #include <condition_variable>

@@ -1,6 +1,5 @@
 // cudaStream*: streams, and waits for them and for devices.
 #include <cuda_runtime_api.h>
-
 #include <fmt/format.h>
 
 #include "api_call.h"
@@ -29,8 +28,8 @@ cudaError_t create(cudaStream_t* out, unsigned flags, int priority) {
   if (out == nullptr || (flags & ~unsigned{cudaStreamNonBlocking}) != 0) {
     return cudaErrorInvalidValue;
   }
-  const auto with = flags == cudaStreamNonBlocking ? Stream::With::kNotDefault
-                                                   : Stream::With::kDefault;
+  const auto with =
+      flags == cudaStreamNonBlocking ? Stream::With::kNotDefault : Stream::With::kDefault;
   *out = streams().create(current_device(), with, priority);
   return cudaSuccess;
 }

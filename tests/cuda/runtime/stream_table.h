@@ -23,8 +23,8 @@ class StreamTable {
   // False when the handle is not alive. What is on the stream is still done.
   bool destroy(cudaStream_t handle);
 
-  // The stream of a handle, nullptr when it is not one. The null handle and cudaStreamLegacy are the
-  // default stream of `device`. Per-thread default streams end the process, with their name.
+  // The stream of a handle, nullptr when it is not one. The null handle and cudaStreamLegacy are
+  // the default stream of `device`. Per-thread default streams end the process, with their name.
   std::shared_ptr<Stream> find(cudaStream_t handle, int device);
 
   // Appends work in the order that default streams demand; returns the position.
@@ -38,7 +38,7 @@ class StreamTable {
   std::shared_ptr<Stream> default_stream(int device);
   void order_after(Stream& later, const std::shared_ptr<Stream>& earlier);
 
-  std::mutex mutex_;  // of the members
+  std::mutex mutex_;         // of the members
   std::mutex submit_mutex_;  // makes an entry and its waits one
   std::unordered_map<cudaStream_t, std::shared_ptr<Stream>> streams_;
   std::vector<std::shared_ptr<Stream>> leaving_;  // destroyed, and perhaps still at work
