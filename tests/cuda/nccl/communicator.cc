@@ -79,8 +79,7 @@ void Communicator::leave(Presence how) {
 
 ncclResult_t Communicator::breach(int culprit, const std::string& rule, const std::string& what) {
   const std::string text = fmt::format("{}: RULE {}: {}", headline(*this, culprit), rule, what);
-  const bool is_first = !segment_->agrees_on_ranks() || segment_->fail(text);
-  if (is_first) say(text);
+  if (segment_->fail(text)) say(text);
   fail_here(ncclInvalidUsage, text);
   return ncclInvalidUsage;
 }
@@ -97,7 +96,7 @@ void Communicator::fail_here(ncclResult_t error, const std::string& text) {
 }
 
 ncclResult_t Communicator::error() {
-  if (segment_->agrees_on_ranks() && segment_->control().has_failed.load() != 0) {
+  if (segment_->control().has_failed.load() != 0) {
     fail_here(ncclInvalidUsage, segment_->control().failure_text);
   }
   const std::lock_guard lock(mutex_);

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <set>
 #include <stdexcept>
 #include <utility>
 
@@ -56,6 +57,19 @@ struct flock lock_of(int rank) {
   return lock;
 }
 
+// Names that this process has used: those of communicators that never came to be are removed when
+// the process ends. (The others are gone by then, and never used again.)
+class NamesToRemove {
+ public:
+  ~NamesToRemove() {
+    for (const std::string& name : names_) shm_unlink(name.c_str());
+  }
+  void add(const std::string& name) { names_.insert(name); }
+
+ private:
+  std::set<std::string> names_;
+};
+
 [[noreturn]] void refused(const char* what, const std::string& name) {
   throw std::runtime_error(fmt::format("{} {}: {}", what, name, std::strerror(errno)));
 }
@@ -66,13 +80,17 @@ std::shared_ptr<Segment> Segment::open(const std::string& id, int num_ranks) {
   static std::mutex& mutex = *new std::mutex;
   static auto& known = *new std::map<std::string, std::weak_ptr<Segment>>;
   const std::lock_guard lock(mutex);
-  if (auto segment = known[id].lock()) return segment;
+  // Ranks that disagree on their number must not share an object.
+  std::weak_ptr<Segment>& entry = known[fmt::format("{} {}", id, num_ranks)];
+  if (auto segment = entry.lock()) return segment;
   std::shared_ptr<Segment> segment(new Segment("/" + (kPrefix + id), num_ranks));
-  known[id] = segment;
+  entry = segment;
   return segment;
 }
 
 Segment::Segment(std::string name, int num_ranks) : name_(std::move(name)), num_ranks_(num_ranks) {
+  static NamesToRemove names;
+  names.add(name_);
   file_ = shm_open(name_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (file_ < 0) refused("shm_open", name_);
   bytes_ = layout_of(num_ranks).end;

@@ -107,7 +107,8 @@ class Segment {
   // Sleeps until somebody has rung since doorbell() was `seen`, or for this long.
   void sleep(uint32_t seen, std::chrono::milliseconds at_most) const;
 
-  // Records the failure of the whole communicator, once; false when there is one already.
+  // Records the failure of the whole communicator, once; false when there is one already. Allowed
+  // too when the ranks disagree on their number.
   bool fail(const std::string& text) const;
 
  private:
