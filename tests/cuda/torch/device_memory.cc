@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "fake_cuda.h"
 #include "fake_torch.h"
 #include "runtime_call.h"
 #include "streams.h"
@@ -18,8 +19,8 @@ enum class Kind { kDevice, kPinned };
 struct Block {
   Kind kind = Kind::kDevice;
   size_t bytes = 0;
-  c10::DeviceIndex device = 0;
-  std::vector<c10::Stream> users;
+  c10::Stream home;                     // that it was allocated for
+  std::vector<c10::Stream> users = {};  // beside it; page-locked memory has no home but users
 };
 
 struct Dying {
@@ -49,26 +50,56 @@ class Memory {
   std::vector<Dying> dying_;
 };
 
+// Makes the device of a stream the calling thread's: the default stream is that of the thread's
+// device.
+class OnDeviceOf {
+ public:
+  explicit OnDeviceOf(c10::Stream stream) : before_(current_device()) {
+    if (before_ != stream.device_index()) FAKE_TORCH_CHECK(cudaSetDevice(stream.device_index()));
+  }
+  ~OnDeviceOf() { cudaSetDevice(before_); }
+  OnDeviceOf(const OnDeviceOf&) = delete;
+  OnDeviceOf& operator=(const OnDeviceOf&) = delete;
+
+ private:
+  int before_;
+};
+
+// cudaFreeHost() waits for the whole device, so page-locked memory goes back when nothing is
+// queued.
+bool is_in_use(const Dying& dying) {
+  const auto is_pending = [](cudaEvent_t event) { return cudaEventQuery(event) != cudaSuccess; };
+  if (std::any_of(dying.awaited.begin(), dying.awaited.end(), is_pending)) return true;
+  return dying.block.kind == Kind::kPinned &&
+         fake_cuda_device_is_idle(dying.block.home.device_index()) == 0;
+}
+
 void release(const Dying& dying) {
   for (cudaEvent_t event : dying.awaited) FAKE_TORCH_CHECK(cudaEventDestroy(event));
+  const OnDeviceOf on(dying.block.home);
   if (dying.block.kind == Kind::kDevice) {
-    FAKE_TORCH_CHECK(cudaFree(dying.data));
+    FAKE_TORCH_CHECK(cudaFreeAsync(dying.data, handle_of(dying.block.home)));
   } else {
     FAKE_TORCH_CHECK(cudaFreeHost(dying.data));
   }
 }
 
-// What the host must see done on `stream` before memory used there is free; null: nothing.
+// What must be done on `stream` before memory used there is free; null: nothing.
 cudaEvent_t event_if_busy(c10::Stream stream) {
-  const int before = current_device();
-  if (before != stream.device_index()) FAKE_TORCH_CHECK(cudaSetDevice(stream.device_index()));
+  const OnDeviceOf on(stream);
+  if (cudaStreamQuery(handle_of(stream)) != cudaErrorNotReady) return nullptr;
   cudaEvent_t event = nullptr;
-  if (cudaStreamQuery(handle_of(stream)) == cudaErrorNotReady) {
-    FAKE_TORCH_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-    FAKE_TORCH_CHECK(cudaEventRecord(event, handle_of(stream)));
-  }
-  if (before != stream.device_index()) FAKE_TORCH_CHECK(cudaSetDevice(before));
+  FAKE_TORCH_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  FAKE_TORCH_CHECK(cudaEventRecord(event, handle_of(stream)));
   return event;
+}
+
+cudaError_t allocate_from_runtime(Kind kind, size_t bytes, void** data) {
+  const cudaError_t status = kind == Kind::kDevice
+                                 ? cudaMalloc(data, bytes)
+                                 : cudaHostAlloc(data, bytes, cudaHostAllocDefault);
+  if (status != cudaSuccess) cudaGetLastError();
+  return status;
 }
 
 [[noreturn]] void refuse(Kind kind, size_t bytes, cudaError_t status) {
@@ -89,16 +120,15 @@ void* Memory::allocate(Kind kind, size_t bytes) {
   const std::lock_guard lock(mutex_);
   free_unused();
   void* data = nullptr;
-  const cudaError_t status = kind == Kind::kDevice
-                                 ? cudaMalloc(&data, bytes)
-                                 : cudaHostAlloc(&data, bytes, cudaHostAllocDefault);
-  if (status != cudaSuccess) {
-    cudaGetLastError();
-    refuse(kind, bytes, status);
+  cudaError_t status = allocate_from_runtime(kind, bytes, &data);
+  if (status == cudaErrorMemoryAllocation) {  // what streams have yet to free may be enough
+    FAKE_TORCH_CHECK(cudaDeviceSynchronize());
+    free_unused();
+    FAKE_TORCH_CHECK(cudaDeviceSynchronize());
+    status = allocate_from_runtime(kind, bytes, &data);
   }
-  Block block{kind, bytes, current_device(), {}};
-  if (kind == Kind::kDevice) block.users.push_back(current_stream(block.device));
-  live_.emplace(data, std::move(block));
+  if (status != cudaSuccess) refuse(kind, bytes, status);
+  live_.emplace(data, Block{kind, bytes, current_stream(current_device())});
   return data;
 }
 
@@ -122,11 +152,7 @@ void Memory::give_up(void* data) {
 }
 
 void Memory::free_unused() {
-  const auto in_use = [](const Dying& dying) {
-    return std::any_of(dying.awaited.begin(), dying.awaited.end(),
-                       [](cudaEvent_t event) { return cudaEventQuery(event) != cudaSuccess; });
-  };
-  const auto unused = std::stable_partition(dying_.begin(), dying_.end(), in_use);
+  const auto unused = std::stable_partition(dying_.begin(), dying_.end(), is_in_use);
   for (auto it = unused; it != dying_.end(); ++it) release(*it);
   dying_.erase(unused, dying_.end());
 }
@@ -136,7 +162,7 @@ size_t Memory::bytes_on(int device) {
   free_unused();
   size_t bytes = 0;
   const auto add = [&](const Block& block) {
-    if (block.kind == Kind::kDevice && block.device == device) bytes += block.bytes;
+    if (block.kind == Kind::kDevice && block.home.device_index() == device) bytes += block.bytes;
   };
   for (const auto& [data, block] : live_) add(block);
   for (const Dying& dying : dying_) add(dying.block);
