@@ -1,7 +1,7 @@
 # CUDA and NCCL: used when found (MOLORA_CUDA=AUTO), required (ON), or not looked for (OFF).
 #
-# Sets MOLORA_HAS_CUDA. With it the interface target molora::cuda carries the CUDA run time and NCCL;
-# without it nothing of either is compiled or linked.
+# Sets MOLORA_HAS_CUDA. With it the interface target molora::cuda carries the CUDA run time and NCCL,
+# and molora_add_kernels() compiles .cu files; without it nothing of either is compiled or linked.
 set(MOLORA_HAS_CUDA FALSE)
 if(NOT MOLORA_CUDA STREQUAL "OFF")
   find_package(CUDAToolkit QUIET)
@@ -25,3 +25,39 @@ if(NOT MOLORA_CUDA STREQUAL "OFF")
     message(STATUS "CUDA or NCCL not found: building for the CPU (MOLORA_CUDA=ON to require them)")
   endif()
 endif()
+
+if(NOT MOLORA_HAS_CUDA)
+  return()
+endif()
+
+# Machine code for the data centre GPUs since A100 and the workstation GPUs since Blackwell; later ones
+# compile what they run from the PTX.
+set(MOLORA_CUDA_ARCHITECTURES 80-real 90-real 100-real 120)
+if(NOT CMAKE_CUDA_COMPILER)
+  set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
+endif()
+if(NOT CMAKE_CUDA_HOST_COMPILER)
+  set(CMAKE_CUDA_HOST_COMPILER ${CMAKE_CXX_COMPILER})
+endif()
+set(CMAKE_CUDA_ARCHITECTURES ${MOLORA_CUDA_ARCHITECTURES})
+set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # for whatever links a kernel: the real one, or the tests'
+enable_language(CUDA)
+set(CMAKE_CUDA_STANDARD 20)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+set(CMAKE_CUDA_EXTENSIONS OFF)
+set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
+
+# molora_add_kernels(<target> <file.cu>...): an object library. What ptxas says of each kernel
+# (registers, shared memory, spills) lies beside its object, <object>.ptxas, for
+# tests/cuda/emulator/kernel_budgets.py.
+#   -fmad=false   a product and a sum are rounded one by one, as LibTorch's operators do: kernels then
+#                 give the bits of the operators that they replace. They wait for memory, not for this.
+function(molora_add_kernels target)
+  add_library(${target} OBJECT ${ARGN})
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/src)
+  target_compile_options(${target} PRIVATE -fmad=false -Werror=all-warnings -Xptxas=-v
+                         -Xcompiler=-Wall,-Wextra,-Wshadow)
+  set_target_properties(${target} PROPERTIES
+    POSITION_INDEPENDENT_CODE ON
+    CUDA_COMPILER_LAUNCHER "bash;${CMAKE_SOURCE_DIR}/cmake/compile_kernels.sh;${MOLORA_CCACHE}")
+endfunction()

@@ -4,7 +4,7 @@
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
-add_compile_options(-fPIC)  # one setting for libraries and programs, so that they share headers
+add_compile_options($<$<NOT:$<COMPILE_LANGUAGE:CUDA>>:-fPIC>)  # one setting for libraries and programs, so that they share headers
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)

@@ -1,0 +1,76 @@
+// The threads of one block on the host: fibers that meet where the kernel says so.
+//
+// One fiber runs at a time, until its thread has to wait for others. Between two meetings the threads
+// run in an order drawn from a seed. What real hardware leaves undefined is refused by name: threads
+// that miss a meeting of their block or warp, or come to different ones.
+#pragma once
+
+#include <ucontext.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace molora::testing {
+
+// What a kernel did that no kernel may do.
+class KernelFault : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// 0 ... count - 1 in an order that depends on the seed alone: ascending for 0, descending for 1.
+std::vector<int64_t> shuffled_order(int64_t count, uint64_t seed);
+
+class FiberBlock {
+ public:
+  static constexpr int kLanes = 32;
+
+  explicit FiberBlock(int num_threads);
+
+  // Runs thread_main(i) for each thread. Throws: KernelFault.
+  void run(const std::function<void(int)>& thread_main, uint64_t seed);
+
+  // The following are called by the running thread.
+  int running() const { return running_; }
+  void sync();
+  // Returns what the lanes of this warp gave, by lane, once all have come. `what` names the
+  // operation and its arguments: it is the same in all lanes.
+  const uint64_t* exchange(uint64_t value, int64_t what);
+  [[noreturn]] void fail(const std::string& message);
+
+ private:
+  enum class State { kReady, kAtSync, kAtExchange, kDone };
+  struct Fiber {
+    ucontext_t context{};
+    std::unique_ptr<char[]> stack;
+    State state = State::kDone;
+    int64_t what = 0;
+    uint64_t given = 0;
+    void* fake_stack = nullptr;  // AddressSanitizer's
+  };
+
+  static void enter();
+  void start(int thread);
+  void resume(int thread);
+  void leave_fiber(bool is_last);
+  bool run_ready(uint64_t seed);
+  bool release_warps();
+  bool release_block();
+  bool all_in(State state, int begin, int end) const;
+  [[noreturn]] void report_stuck() const;
+
+  std::vector<Fiber> fibers_;
+  std::vector<uint64_t> given_;  // by thread, as of the last exchange of its warp
+  const std::function<void(int)>* thread_main_ = nullptr;
+  ucontext_t scheduler_{};
+  void* scheduler_fake_stack_ = nullptr;
+  const void* scheduler_stack_ = nullptr;
+  size_t scheduler_stack_bytes_ = 0;
+  int running_ = -1;
+  std::string failure_;
+};
+
+}  // namespace molora::testing
