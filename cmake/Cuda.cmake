@@ -45,6 +45,10 @@ enable_language(CUDA)
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_EXTENSIONS OFF)
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # nvcc has it since 12.0; CMake knows that since 3.26
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  list(APPEND CMAKE_CUDA_COMPILE_FEATURES cuda_std_20)
+endif()
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
 
 # molora_add_kernels(<target> <file.cu>...): an object library. What ptxas says of each kernel

@@ -69,15 +69,14 @@ struct Blocks {
 };
 
 template <typename Body>
-void emulate_block(const Body& body, int64_t block, uint64_t seed,
-                   [[maybe_unused]] std::unique_ptr<FiberBlock>& fibers) {
+void emulate_block(const Body& body, int64_t block, uint64_t seed) {
   using Shared = typename Body::Shared;
   static_assert(std::is_trivially_copyable_v<Shared> && Body::kThreads % kWarpLanes == 0);
   const std::unique_ptr<Shared> shared(new Shared);
   std::memset(static_cast<void*>(shared.get()), 0xff, sizeof(Shared));
   if constexpr (Body::kMeetsThreads) {
-    if (fibers == nullptr) fibers = std::make_unique<FiberBlock>(Body::kThreads);
-    fibers->run([&](int i) { body(FiberThread{*fibers, i, block}, *shared); }, seed);
+    FiberBlock& fibers = fibers_of_thread(Body::kThreads);
+    fibers.run([&](int i) { body(FiberThread{fibers, i, block}, *shared); }, seed);
   } else {
     for (const int64_t i : shuffled_order(Body::kThreads, seed)) {
       body(LoneThread{static_cast<int>(i), block}, *shared);
@@ -89,9 +88,8 @@ void emulate_block(const Body& body, int64_t block, uint64_t seed,
 template <typename Body>
 void emulate_blocks(const Body& body, const Blocks& blocks) {
   static_assert(std::is_trivially_copyable_v<Body>, "a launch copies the arguments by bytes");
-  std::unique_ptr<FiberBlock> fibers;
   for (const int64_t block : shuffled_order(blocks.end - blocks.begin, blocks.seed)) {
-    emulate_block(body, blocks.begin + block, blocks.seed, fibers);
+    emulate_block(body, blocks.begin + block, blocks.seed);
   }
 }
 

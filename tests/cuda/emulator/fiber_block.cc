@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <numeric>
 #include <utility>
 
@@ -187,6 +188,11 @@ void FiberBlock::fail(const std::string& message) {
   failure_ = "thread " + std::to_string(running_) + ": " + message;
   leave_fiber(/*is_last=*/false);
   std::abort();  // the block is over
+}
+
+FiberBlock& fibers_of_thread(int num_threads) {
+  static thread_local std::map<int, FiberBlock> blocks;
+  return blocks.try_emplace(num_threads, num_threads).first->second;
 }
 
 }  // namespace molora::testing

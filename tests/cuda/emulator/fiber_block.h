@@ -1,8 +1,8 @@
 // The threads of one block on the host: fibers that meet where the kernel says so.
 //
-// One fiber runs at a time, until its thread has to wait for others. Between two meetings the threads
-// run in an order drawn from a seed. What real hardware leaves undefined is refused by name: threads
-// that miss a meeting of their block or warp, or come to different ones.
+// One fiber runs at a time, until its thread has to wait for others. Between two meetings the
+// threads run in an order drawn from a seed. What real hardware leaves undefined is refused by
+// name: threads that miss a meeting of their block or warp, or come to different ones.
 #pragma once
 
 #include <ucontext.h>
@@ -29,6 +29,8 @@ class FiberBlock {
   static constexpr int kLanes = 32;
 
   explicit FiberBlock(int num_threads);
+  FiberBlock(const FiberBlock&) = delete;
+  FiberBlock& operator=(const FiberBlock&) = delete;
 
   // Runs thread_main(i) for each thread. Throws: KernelFault.
   void run(const std::function<void(int)>& thread_main, uint64_t seed);
@@ -72,5 +74,8 @@ class FiberBlock {
   int running_ = -1;
   std::string failure_;
 };
+
+// The calling thread's block of this size, made once: stacks are large.
+FiberBlock& fibers_of_thread(int num_threads);
 
 }  // namespace molora::testing
