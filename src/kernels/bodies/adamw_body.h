@@ -41,11 +41,23 @@ struct UpdateRuns {
   static constexpr int kMaxRuns = 80;
 
   AdamWRates<Number> rates;
-  int num_runs;
+  int num_runs;                           // 0 in a new table, as all else
   int first_block[size_t{kMaxRuns} + 1];  // of each run; then the number of blocks
   AdamWRun<Number> runs[size_t{kMaxRuns}];
 
-  int64_t num_blocks() const { return num_runs == 0 ? 0 : first_block[num_runs]; }
+  int64_t num_blocks() const { return first_block[num_runs]; }
+
+  // Whether one more run of so many elements fits into the table and the grid.
+  bool has_room(int64_t count) const {
+    return num_runs < kMaxRuns && num_blocks() + divide_up(count, kElementsPerBlock) <= INT32_MAX;
+  }
+  // REQUIRES: has_room(run.count).
+  void add(const AdamWRun<Number>& run) {
+    runs[num_runs] = run;
+    first_block[num_runs + 1] =
+        static_cast<int>(num_blocks() + divide_up(run.count, kElementsPerBlock));
+    ++num_runs;
+  }
 
   template <typename Thread>
   MOLORA_DEVICE void operator()(const Thread& thread, Shared&) const {
