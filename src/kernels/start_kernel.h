@@ -57,8 +57,7 @@ void for_number_type(at::ScalarType type, const Work& work) {
     case at::kDouble:
       return work(NumberTag<double>{});
     default:
-      MOLORA_CHECK(false, "no kernel takes {}: fp32, bf16 and fp64 are there",
-                   c10::toString(type));
+      MOLORA_CHECK(false, "no kernel takes {}: fp32, bf16 and fp64 are there", c10::toString(type));
   }
 }
 
