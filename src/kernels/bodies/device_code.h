@@ -7,6 +7,9 @@
 //   Shared                 what the threads of one block share; NothingShared when nothing
 //   num_blocks()           how many blocks the work needs; 0 when there is none
 //   operator()(thread, shared)   what one thread does
+//   kLeastBlocks           only where the compiler would rather spill than take the registers that
+//   it
+//                          needs: so many blocks on a multiprocessor are enough
 // All that a body knows of the machine is its `thread`:
 //   int index(), int64_t block()      which thread of which block
 //   void sync()                       all threads of the block meet

@@ -76,27 +76,27 @@ struct ChooseExperts {
   }
 };
 
-// The largest of some logits and the sum of exp(logit - largest) over them.
+// The largest of some logits and one over the sum of exp(logit - largest) over them.
 template <typename Number>
 struct SoftmaxSums {
   Number largest;
-  Number sum;
-  MOLORA_DEVICE Number share(Number logit) const { return exp_of(logit - largest) / sum; }
+  Number inverse_sum;
+  MOLORA_DEVICE Number share(Number logit) const { return exp_of(logit - largest) * inverse_sum; }
 };
 
 // Over `count` logits, of which logit_at(i) is one; a group of lanes takes part.
 template <typename Number, typename Thread, typename LogitAt>
 MOLORA_DEVICE SoftmaxSums<Number> softmax_sums(const Thread& thread, int lane, int lanes, int count,
                                                const LogitAt& logit_at) {
-  SoftmaxSums<Number> sums = {-INFINITY, 0};
+  Number largest = -INFINITY;
   for (int i = lane; i < count; i += lanes) {
     const Number logit = logit_at(i);
-    sums.largest = logit > sums.largest ? logit : sums.largest;
+    largest = logit > largest ? logit : largest;
   }
-  sums.largest = largest_over_lanes(thread, sums.largest, lanes);
-  for (int i = lane; i < count; i += lanes) sums.sum += exp_of(logit_at(i) - sums.largest);
-  sums.sum = sum_over_lanes(thread, sums.sum, lanes);
-  return sums;
+  largest = largest_over_lanes(thread, largest, lanes);
+  Number sum = 0;
+  for (int i = lane; i < count; i += lanes) sum += exp_of(logit_at(i) - largest);
+  return {largest, 1 / sum_over_lanes(thread, sum, lanes)};
 }
 
 // weights_TE for a given choice: 0 where not chosen.
@@ -104,6 +104,7 @@ template <typename Number>
 struct GateWeights {
   static constexpr int kThreads = 128;
   static constexpr bool kMeetsThreads = true;
+  static constexpr int kLeastBlocks = 1;
   using Shared = NothingShared;
 
   const Number* logits;   // [tokens, experts]
@@ -146,6 +147,7 @@ template <typename Number>
 struct GateWeightsBackward {
   static constexpr int kThreads = 128;
   static constexpr bool kMeetsThreads = true;
+  static constexpr int kLeastBlocks = 1;
   using Shared = NothingShared;
 
   const Number* logits;     // [tokens, experts]; read with softmax_topk alone

@@ -24,10 +24,12 @@ template <typename Number>
 struct SumTokensOfChunk {
   static constexpr int kThreads = kStatisticsChunk;
   static constexpr bool kMeetsThreads = true;
+  static constexpr int kLeastBlocks = 1;
   // By token of the chunk.
   struct Shared {
     double largest[size_t{kThreads}];
     double sum[size_t{kThreads}];
+    double inverse_sum[size_t{kThreads}];
   };
 
   const Number* logits;   // [tokens, experts]
@@ -56,6 +58,7 @@ struct SumTokensOfChunk {
       for (int e = 0; e < num_experts; ++e) sum += exp(to_double(logit[e]) - largest);
       shared.largest[thread.index()] = largest;
       shared.sum[thread.index()] = sum;
+      shared.inverse_sum[thread.index()] = 1.0 / sum;
     }
     thread.sync();
     for (int e = thread.index(); e <= num_experts; e += kThreads) {
@@ -74,7 +77,7 @@ struct SumTokensOfChunk {
     double sum = 0;
     for (int t = 0; t < length; ++t) {
       const double logit = to_double(logits[(begin + t) * num_experts + expert]);
-      sum += exp(logit - shared.largest[t]) / shared.sum[t];
+      sum += exp(logit - shared.largest[t]) * shared.inverse_sum[t];
     }
     return sum;
   }

@@ -25,7 +25,17 @@ struct GpuThread {
 };
 
 template <typename Body>
-__global__ void __launch_bounds__(Body::kThreads) run_kernel(const __grid_constant__ Body body) {
+constexpr int least_blocks() {
+  if constexpr (requires { Body::kLeastBlocks; }) {
+    return Body::kLeastBlocks;
+  } else {
+    return 0;  // left to the compiler
+  }
+}
+
+template <typename Body>
+__global__ void __launch_bounds__(Body::kThreads, least_blocks<Body>())
+    run_kernel(const __grid_constant__ Body body) {
   __shared__ typename Body::Shared shared;
   body(GpuThread{}, shared);
 }
