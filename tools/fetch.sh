@@ -37,7 +37,7 @@ fetch_wheel() {
   fi
 }
 
-# unpack WHEEL FOLDER PATTERN...
+# unpack WHEEL FOLDER PATTERN... [-x PATTERN...]
 unpack() {
   local archive=$1 folder=$2 words
   shift 2

@@ -2,6 +2,8 @@
 # Installs what the build needs and is not there yet: packages by name from the distribution, LibTorch
 # out of the checksummed PyPI wheel. Needs the network only for what is missing.
 #   setup.sh             what the build and the tests need
+#   setup.sh cuda        what training on NVIDIA GPUs needs as well: NVIDIA's libraries that LibTorch's CUDA library
+#                        loads, out of their checksummed wheels (2 GB). CUDA's compiler is not among them
 #   setup.sh fuzz        what the fuzz targets need: clang with libFuzzer as well, but no LibTorch
 #   setup.sh slurm       what the tests of cluster/ need: Slurm, network tools, models of the Kubernetes API
 #   setup.sh image       what the build of the container in chroots needs
@@ -81,6 +83,47 @@ install_libtorch() {
   mv "$part" "$libtorch"
 }
 
+# What libtorch_cuda.so of LibTorch 2.11.0+cu130 loads, in the versions that its wheel asks for: name, version,
+# platform, megabytes, SHA-256. NVIDIA's libraries load one another: cusolver and cusparse want nvjitlink, cudnn nvrtc.
+cuda_wheels() {
+  cat <<'EOF'
+nvidia-cublas 13.1.0.3 manylinux_2_27_x86_64 423 ee8722c1f0145ab246bccb9e452153b5e0515fd094c3678df50b2a0888b8b171
+nvidia-cuda-nvrtc 13.0.88 manylinux2014_x86_64 90 ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575
+nvidia-cudnn-cu13 9.19.0.56 manylinux_2_27_x86_64 366 d20e1734305e9d68889a96e3f35094d733ff1f83932ebe462753973e53a572bf
+nvidia-cufft 12.0.0.61 manylinux2014_x86_64 214 6c44f692dce8fd5ffd3e3df134b6cdb9c2f72d99cf40b62c32dde45eea9ddad3
+nvidia-cufile 1.15.1.6 manylinux2014_x86_64 1 08a3ecefae5a01c7f5117351c64f17c7c62efa5fffdbe24fc7d298da19cd0b44
+nvidia-curand 10.4.0.35 manylinux_2_27_x86_64 60 1aee33a5da6e1db083fe2b90082def8915f30f3248d5896bcec36a579d941bfc
+nvidia-cusolver 12.0.4.66 manylinux_2_27_x86_64 201 0a759da5dea5c0ea10fd307de75cdeb59e7ea4fcb8add0924859b944babf1112
+nvidia-cusparse 12.6.3.3 manylinux2014_x86_64 146 2b3c89c88d01ee0e477cb7f82ef60a11a4bcd57b6b87c33f789350b59759360b
+nvidia-cusparselt-cu13 0.8.0 manylinux2014_x86_64 170 25e30a8a7323935d4ad0340b95a0b69926eee755767e8e0b1cf8dd85b197d3fd
+nvidia-nccl-cu13 2.28.9 manylinux_2_18_x86_64 196 e4553a30f34195f3fa1da02a6da3d6337d28f2003943aa0a3d247bbc25fefc42
+nvidia-nvjitlink 13.0.88 manylinux2014_x86_64 41 13a74f429e23b921c1109976abefacc69835f2f433ebd323d3946e11d804e47b
+nvidia-nvshmem-cu13 3.4.5 manylinux2014_x86_64 60 290f0a2ee94c9f3687a02502f3b9299a9f9fe826e6d0287ee18482e78d495b80
+EOF
+}
+
+# A file for each wheel says that its libraries are there, so that a set-up that was cut off goes on where it was.
+# They go where libtorch_cuda.so looks for them (its RPATH), beside the libraries that every build has.
+install_cuda_libraries() {
+  local name version platform megabytes sha256 missing=() total=0
+  while read -r name version platform megabytes sha256; do
+    [[ -f $libtorch/nvidia/complete-$name-$version ]] && continue
+    missing+=("$name $version $platform $sha256")
+    [[ -n $(find "$MOLORA_CACHE/wheels" -name "${name//-/_}-$version-*.whl" -print -quit 2>/dev/null) ]] && continue
+    say "  $name $version: $megabytes MB"
+    total=$((total + megabytes))
+  done < <(cuda_wheels)
+  [[ ${#missing[@]} -eq 0 ]] && return
+  need_disk "$MOLORA_CACHE" $((3 + (total + 1023) / 1024))
+  say "fetching $total MB of NVIDIA's libraries into $MOLORA_CACHE (3 GB more when unpacked); this happens once"
+  for name in "${missing[@]}"; do
+    read -r name version platform sha256 <<<"$name"
+    fetch_wheel "$name" "$version" "$platform" "$sha256"
+    unpack "$wheel" "$libtorch" 'nvidia/*/lib/*.so*' 'nvidia/nccl/include/*' -x '*/libnvrtc*.alt.so*'
+    touch "$libtorch/nvidia/complete-$name-$version"
+  done
+}
+
 # Whether clang++ links a fuzz target with the sanitizers.
 clang_fuzzes() {
   command -v clang++ >/dev/null || return 1
@@ -116,6 +159,11 @@ case ${1:-} in
     install_packages "${packages[@]}"
     install_libtorch
     ;;
+  cuda)
+    install_packages "${packages[@]}"
+    install_libtorch
+    install_cuda_libraries
+    ;;
   fuzz)
     install_packages "${packages[@]}"
     install_clang
@@ -126,6 +174,6 @@ case ${1:-} in
     ;;
   image) install_packages mmdebstrap ;;
   lint) install_packages clang-format-14 clang-tidy-14 shellcheck ;;
-  *) die "tools/setup.sh knows fuzz, slurm, image and lint, not '$1'" ;;
+  *) die "tools/setup.sh knows cuda, fuzz, slurm, image and lint, not '$1'" ;;
 esac
 bash "$(dirname "$0")/find_compiler.sh" >/dev/null || exit 1

@@ -1,8 +1,10 @@
 #include "device/compute_device.h"
 
 #include <dlfcn.h>
+#include <link.h>
 
 #include <chrono>
+#include <filesystem>
 #include <string>
 #include <thread>
 #include <utility>
@@ -42,12 +44,33 @@ void wait_for_work(at::Device device) {
   }
 }
 
+constexpr const char* kCudaLibrary = "libtorch_cuda.so";
+
+// The CUDA library that was made with the LibTorch in use lies beside it. A path without folder,
+// which the loader looks up by its own rules, when LibTorch cannot be located.
+std::string path_beside_libtorch() {
+  void* libtorch = dlopen("libtorch_cpu.so", RTLD_NOW | RTLD_NOLOAD);
+  if (libtorch == nullptr) return kCudaLibrary;
+  const link_map* found = nullptr;
+  const bool is_found = dlinfo(libtorch, RTLD_DI_LINKMAP, &found) == 0;
+  std::filesystem::path path(is_found ? found->l_name : "");
+  dlclose(libtorch);  // stays: the program is linked with it
+  return path.replace_filename(kCudaLibrary).string();
+}
+
+// By its name first, so that LD_LIBRARY_PATH can put another one in its place.
+void* open_cuda_library() {
+  void* library = dlopen(kCudaLibrary, RTLD_NOW | RTLD_GLOBAL);
+  if (library != nullptr) return library;
+  return dlopen(path_beside_libtorch().c_str(), RTLD_NOW | RTLD_GLOBAL);
+}
+
 }  // namespace
 
 int load_cuda() {
   static void* library = nullptr;
   if (library == nullptr) {
-    library = dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL);
+    library = open_cuda_library();
     if (library == nullptr) {
       const char* why = dlerror();
       throw ConfigError(

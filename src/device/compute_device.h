@@ -14,9 +14,10 @@ namespace molora {
 
 using at::Tensor;
 
-// Loads libtorch_cuda (once) and returns how many GPUs it sees. REQUIRES: nothing in the process
-// has asked LibTorch for CUDA before. It keeps the first answer, and asks itself at the first
-// backward pass, is_pinned() or pin_memory(), on CPU tensors too; plain CPU operators do not ask.
+// Loads libtorch_cuda (once) and returns how many GPUs it sees. The one that LD_LIBRARY_PATH finds
+// comes first, then the one beside the LibTorch in use. REQUIRES: nothing in the process has asked
+// LibTorch for CUDA before. It keeps the first answer, and asks itself at the first backward pass,
+// is_pinned() or pin_memory(), on CPU tensors too; plain CPU operators do not ask.
 // Throws: ConfigError when the library or one that it needs cannot be loaded, with the loader's
 // words; or when it sees no GPU; InternalError when it was asked before.
 int load_cuda();
