@@ -66,14 +66,16 @@ std::shared_ptr<Communicator> make(CommunicatorOptions options) {
 }
 
 // Connects now, at the end of the group, or on a thread of its own (nonblocking).
-ncclResult_t start(const std::shared_ptr<Communicator>& communicator, ncclComm_t* handle) {
-  if (!communicator) return ncclSystemError;
-  const FailureKind failure = planned_failure(communicator->name(), communicator->rank(), 0);
+ncclResult_t start(CommunicatorOptions options, ncclComm_t* handle) {
+  // First of all: what is wrong in the environment must not leave anything behind.
+  const FailureKind failure = planned_failure(options.name, options.rank, 0);
   if (failure == FailureKind::kInit) {
-    say(fmt::format("rank {} of {} (comm {}): fails as FAKE_NCCL_FAIL plans (init)",
-                    communicator->rank(), communicator->size(), communicator->name()));
+    say(fmt::format("rank {} of {} (comm {}): fails as FAKE_NCCL_FAIL plans (init)", options.rank,
+                    options.size, options.name));
     return ncclSystemError;
   }
+  const std::shared_ptr<Communicator> communicator = make(std::move(options));
+  if (!communicator) return ncclSystemError;
   *handle = add_handle(communicator);
   register_use(*communicator);
   if (failure == FailureKind::kInProgressForever) {
@@ -125,7 +127,7 @@ ncclResult_t init(ncclComm_t* handle, const ncclUniqueId& id, CommunicatorOption
                     options.rank, options.size, options.name, current_call()));
     return ncclInvalidUsage;
   }
-  return start(make(std::move(options)), handle);
+  return start(std::move(options), handle);
 }
 
 // --- Split ---
@@ -185,7 +187,7 @@ ncclResult_t split(const std::shared_ptr<Communicator>& parent, const Share& min
                   hash_of(fmt::format("{} {} {}", mine.color, parent->num_splits, parent->id())));
   options.name = wanted.name.empty() ? options.id.substr(0, 8) : wanted.name;
   options.is_blocking = wanted.is_blocking;
-  return start(make(std::move(options)), handle);
+  return start(std::move(options), handle);
 }
 
 }  // namespace

@@ -40,6 +40,7 @@ Communicator::Communicator(CommunicatorOptions options)
 
 ncclResult_t Communicator::connect() {
   dawdle();
+  segment_->arrive();
   if (!segment_->agrees_on_ranks()) {
     return breach(
         rank(), "num-ranks",
@@ -152,8 +153,9 @@ bool Communicator::wait_until(const std::function<bool()>& done, const std::stri
   int times = 0;
   while (true) {
     const uint32_t seen = segment_->doorbell();
-    if (is_aborted() || error() != ncclSuccess) return false;
+    if (is_aborted()) return false;
     if (done()) return true;
+    if (error() != ncclSuccess) return false;
     segment_->sleep(seen, kTick);
     if (Clock::now() < next_look) continue;
     next_look = Clock::now() + kTick;

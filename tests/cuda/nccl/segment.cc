@@ -9,12 +9,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <map>
 #include <mutex>
 #include <set>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 
 #include <climits>
@@ -57,12 +59,30 @@ struct flock lock_of(int rank) {
   return lock;
 }
 
+// Whether a rank was refused: ranks that come late must still hear of it.
+bool has_failed(const std::string& name) {
+  const int file = shm_open(name.c_str(), O_RDONLY | O_CLOEXEC, 0);
+  if (file < 0) return false;
+  uint32_t flag = 0;
+  const bool is_read =
+      pread(file, &flag, sizeof flag, offsetof(Control, has_failed)) == ssize_t{sizeof flag};
+  close(file);
+  return is_read && flag != 0;
+}
+
 // Names that this process has used: those of communicators that never came to be are removed when
-// the process ends. (The others are gone by then, and never used again.)
+// the process ends, after a while for late ranks where one was refused. (The others are gone by
+// then, and never used again.)
 class NamesToRemove {
  public:
   ~NamesToRemove() {
-    for (const std::string& name : names_) shm_unlink(name.c_str());
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+    for (const std::string& name : names_) {
+      while (has_failed(name) && std::chrono::steady_clock::now() < deadline) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+      shm_unlink(name.c_str());
+    }
   }
   void add(const std::string& name) { names_.insert(name); }
 
@@ -137,7 +157,7 @@ bool Segment::enter(int rank, int bus, uint64_t host) {
   mine.host = host;
   Presence absent = Presence::kAbsent;
   if (!mine.presence.compare_exchange_strong(absent, Presence::kLive)) return false;
-  if (control_->num_attached.fetch_add(1) + 1 == static_cast<uint32_t>(num_ranks_)) unlink();
+  control_->num_attached.fetch_add(1);
   ring();
   return true;
 }
@@ -151,7 +171,10 @@ bool Segment::has_died(int rank) const {
   return lock.l_type == F_UNLCK && other.presence.load() == Presence::kLive;
 }
 
-void Segment::unlink() { shm_unlink(name_.c_str()); }
+void Segment::arrive() const {
+  const uint32_t arrived = control_->num_arrived.fetch_add(1) + 1;
+  if (arrived == control_->num_ranks.load()) shm_unlink(name_.c_str());
+}
 
 std::byte* Segment::round_data(int rank, uint64_t round) const {
   return rounds_ + (static_cast<size_t>(rank) * 2 + round % 2) * kRoundBytes;

@@ -1,10 +1,11 @@
 // The shared memory of one communicator: what ranks tell one another, and the bytes on their way.
 //
 // A segment is a file in /dev/shm that is mapped once per process, whatever the number of its ranks
-// in that process, and unlinked as soon as all ranks have come. A process locks the byte of each of
-// its ranks; the kernel takes the locks back when the process dies, which is how others know. The
-// locks are those of open files (F_OFD_SETLK): opening the file a second time does not lose them.
-// All fields start as zero bytes. Waits sleep on the doorbell, a futex.
+// in that process, and unlinked as soon as all ranks have come; where some never come, when a
+// process that waited for them ends, or by the next sweep_segments(). A process locks the byte of
+// each of its ranks; the kernel takes the locks back when the process dies, which is how others
+// know. The locks are those of open files (F_OFD_SETLK): opening the file a second time does not
+// lose them. All fields start as zero bytes. Waits sleep on the doorbell, a futex.
 #pragma once
 
 #include <atomic>
@@ -69,6 +70,7 @@ struct Channel {
 struct Control {
   std::atomic<uint32_t> num_ranks;
   std::atomic<uint32_t> doorbell;
+  std::atomic<uint32_t> num_arrived;  // those that are refused included
   std::atomic<uint32_t> num_attached;
   std::atomic<uint32_t> is_failing;  // somebody writes the text
   std::atomic<uint32_t> has_failed;
@@ -86,15 +88,14 @@ class Segment {
   Segment(Segment&&) = delete;
   Segment& operator=(Segment&&) = delete;
 
+  // Once for each rank, before anything else; the last to arrive removes the name.
+  void arrive() const;
   // False when another rank has said another number of ranks; then nothing else may be used.
   bool agrees_on_ranks() const;
   // Comes as this rank, on this device of this host. False when somebody has before.
   bool enter(int rank, int bus, uint64_t host);
   // Whether this rank came and its process has died since.
   bool has_died(int rank) const;
-  // No new rank can come from now on.
-  void unlink();
-
   int num_ranks() const { return num_ranks_; }
   Control& control() const { return *control_; }
   RankSlot& slot(int rank) const { return slots_[rank]; }

@@ -71,6 +71,7 @@ class ChildProcess {
 
  private:
   [[noreturn]] void run(const Environment& environment, const std::function<void()>& body) const {
+    alarm(kMostSeconds);  // ends by SIGALRM what hangs
     dup2(output_, STDOUT_FILENO);
     dup2(output_, STDERR_FILENO);
     for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
@@ -82,6 +83,8 @@ class ChildProcess {
     std::fflush(nullptr);
     std::exit(::testing::Test::HasFailure() ? 1 : 0);
   }
+
+  static constexpr unsigned kMostSeconds = 90;
 
   int output_;
   pid_t pid_ = -1;
