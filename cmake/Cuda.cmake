@@ -63,5 +63,6 @@ function(molora_add_kernels target)
                          -Xcompiler=-Wall,-Wextra,-Wshadow)
   set_target_properties(${target} PROPERTIES
     POSITION_INDEPENDENT_CODE ON
+    EXPORT_COMPILE_COMMANDS OFF  # clang-tidy and its like know no nvcc
     CUDA_COMPILER_LAUNCHER "bash;${CMAKE_SOURCE_DIR}/cmake/compile_kernels.sh;${MOLORA_CCACHE}")
 endfunction()

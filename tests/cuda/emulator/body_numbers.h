@@ -15,15 +15,17 @@ namespace molora::testing {
 // Sizes at which things go wrong: none, one, around a warp and a block, primes.
 inline constexpr int64_t kEdgeSizes[] = {0, 1, 31, 32, 33, 127, 129, 255, 257};
 
-// `count` numbers in [-2, 2), exact in every type.
+// `count` numbers in [-2, 2), multiples of `grain` before they are rounded to the type. With the
+// finest grain their sums depend on the order; with a coarse one many are equal.
 template <typename Number>
-std::vector<Number> some_numbers(int64_t count, uint32_t seed) {
+std::vector<Number> some_numbers(int64_t count, uint32_t seed, double grain = 1.0 / (1 << 30)) {
   std::vector<Number> numbers;
   uint32_t state = seed * 2654435761u + 12345u;
   for (int64_t i = 0; i < count; ++i) {
     state = state * 1664525u + 1013904223u;
-    const float value = static_cast<float>(static_cast<int>(state >> 24) - 128) / 64.0f;
-    numbers.push_back(round_to<Number>(static_cast<Wide<Number>>(value)));
+    const double value = state / 1073741824.0 - 2.0;
+    numbers.push_back(
+        round_to<Number>(static_cast<Wide<Number>>(std::floor(value / grain) * grain)));
   }
   return numbers;
 }

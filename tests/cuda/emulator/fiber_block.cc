@@ -68,7 +68,11 @@ FiberBlock::FiberBlock(int num_threads)
 void FiberBlock::run(const std::function<void(int)>& thread_main, uint64_t seed) {
   thread_main_ = &thread_main;
   failure_.clear();
-  for (int i = 0; i < static_cast<int>(fibers_.size()); ++i) start(i);
+  for (Fiber& fiber : fibers_) {
+    // One that a fault has left in the middle is of no more use.
+    fiber.has_begun = fiber.has_begun && fiber.state == State::kDone;
+    fiber.state = State::kReady;
+  }
   uint64_t round = 0;
   while (!all_in(State::kDone, 0, static_cast<int>(fibers_.size()))) {
     // A seed above 1 gives every stretch between two meetings another order.
@@ -78,25 +82,33 @@ void FiberBlock::run(const std::function<void(int)>& thread_main, uint64_t seed)
   }
 }
 
-void FiberBlock::start(int thread) {
-  Fiber& fiber = fibers_[static_cast<size_t>(thread)];
-  clean_stack(fiber.stack.get());
-  getcontext(&fiber.context);
-  fiber.context.uc_stack.ss_sp = fiber.stack.get();
-  fiber.context.uc_stack.ss_size = kStackBytes;
-  fiber.context.uc_link = nullptr;
-  makecontext(&fiber.context, &FiberBlock::enter, 0);
-  fiber.state = State::kReady;
+void FiberBlock::begin_fiber(Fiber& fiber) {
+  fiber.has_begun = true;
   fiber.fake_stack = nullptr;
+  clean_stack(fiber.stack.get());
+  ucontext_t begin;
+  getcontext(&begin);
+  begin.uc_stack.ss_sp = fiber.stack.get();
+  begin.uc_stack.ss_size = kStackBytes;
+  begin.uc_link = nullptr;
+  makecontext(&begin, &FiberBlock::enter, 0);
+#if defined(__SANITIZE_ADDRESS__)
+  swapcontext(&scheduler_, &begin);
+#else
+  if (_setjmp(scheduler_) == 0) setcontext(&begin);
+#endif
 }
 
+// Runs one thread after the other, each of another block.
 void FiberBlock::enter() {
   FiberBlock& block = *entering;
   after_switch(nullptr, &block.scheduler_stack_, &block.scheduler_stack_bytes_);
-  (*block.thread_main_)(block.running_);
-  block.fibers_[static_cast<size_t>(block.running_)].state = State::kDone;
-  block.leave_fiber(/*is_last=*/true);
-  std::abort();  // a fiber that is done is never resumed
+  for (;;) {
+    const int thread = block.running_;
+    (*block.thread_main_)(thread);
+    block.fibers_[static_cast<size_t>(thread)].state = State::kDone;
+    block.leave_fiber();
+  }
 }
 
 void FiberBlock::resume(int thread) {
@@ -104,15 +116,27 @@ void FiberBlock::resume(int thread) {
   running_ = thread;
   entering = this;
   before_switch(&scheduler_fake_stack_, fiber.stack.get(), kStackBytes);
-  swapcontext(&scheduler_, &fiber.context);
+  if (!fiber.has_begun) {
+    begin_fiber(fiber);
+  } else {
+#if defined(__SANITIZE_ADDRESS__)
+    swapcontext(&scheduler_, &fiber.place);
+#else
+    if (_setjmp(scheduler_) == 0) _longjmp(fiber.place, 1);
+#endif
+  }
   after_switch(scheduler_fake_stack_, nullptr, nullptr);
   running_ = -1;
 }
 
-void FiberBlock::leave_fiber(bool is_last) {
+void FiberBlock::leave_fiber() {
   Fiber& fiber = fibers_[static_cast<size_t>(running_)];
-  before_switch(is_last ? nullptr : &fiber.fake_stack, scheduler_stack_, scheduler_stack_bytes_);
-  swapcontext(&fiber.context, &scheduler_);
+  before_switch(&fiber.fake_stack, scheduler_stack_, scheduler_stack_bytes_);
+#if defined(__SANITIZE_ADDRESS__)
+  swapcontext(&fiber.place, &scheduler_);
+#else
+  if (_setjmp(fiber.place) == 0) _longjmp(scheduler_, 1);
+#endif
   after_switch(fiber.fake_stack, &scheduler_stack_, &scheduler_stack_bytes_);
 }
 
@@ -171,7 +195,7 @@ void FiberBlock::report_stuck() const {
 
 void FiberBlock::sync() {
   fibers_[static_cast<size_t>(running_)].state = State::kAtSync;
-  leave_fiber(/*is_last=*/false);
+  leave_fiber();
 }
 
 const uint64_t* FiberBlock::exchange(uint64_t value, int64_t what) {
@@ -180,13 +204,13 @@ const uint64_t* FiberBlock::exchange(uint64_t value, int64_t what) {
   fiber.state = State::kAtExchange;
   fiber.given = value;
   fiber.what = what;
-  leave_fiber(/*is_last=*/false);
+  leave_fiber();
   return given_.data() + warp_begin;
 }
 
 void FiberBlock::fail(const std::string& message) {
   failure_ = "thread " + std::to_string(running_) + ": " + message;
-  leave_fiber(/*is_last=*/false);
+  leave_fiber();
   std::abort();  // the block is over
 }
 

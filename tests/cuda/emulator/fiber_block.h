@@ -7,6 +7,7 @@
 
 #include <ucontext.h>
 
+#include <csetjmp>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -44,10 +45,18 @@ class FiberBlock {
   [[noreturn]] void fail(const std::string& message);
 
  private:
+#if defined(__SANITIZE_ADDRESS__)
+  using Place = ucontext_t;  // AddressSanitizer takes a jump for the end of all frames
+#else
+  using Place = jmp_buf;
+#endif
   enum class State { kReady, kAtSync, kAtExchange, kDone };
+  // Begins on a context of its own, once; after that it comes and goes by jumps, which, unlike
+  // swapcontext(), do not call the kernel of the system.
   struct Fiber {
-    ucontext_t context{};
     std::unique_ptr<char[]> stack;
+    Place place;
+    bool has_begun = false;
     State state = State::kDone;
     int64_t what = 0;
     uint64_t given = 0;
@@ -55,9 +64,9 @@ class FiberBlock {
   };
 
   static void enter();
-  void start(int thread);
+  void begin_fiber(Fiber& fiber);
   void resume(int thread);
-  void leave_fiber(bool is_last);
+  void leave_fiber();
   bool run_ready(uint64_t seed);
   bool release_warps();
   bool release_block();
@@ -67,7 +76,7 @@ class FiberBlock {
   std::vector<Fiber> fibers_;
   std::vector<uint64_t> given_;  // by thread, as of the last exchange of its warp
   const std::function<void(int)>* thread_main_ = nullptr;
-  ucontext_t scheduler_{};
+  Place scheduler_;
   void* scheduler_fake_stack_ = nullptr;
   const void* scheduler_stack_ = nullptr;
   size_t scheduler_stack_bytes_ = 0;
