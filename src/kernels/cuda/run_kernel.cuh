@@ -45,8 +45,10 @@ int launch(const Body& body, CUstream_st* stream) {
   const int64_t blocks = body.num_blocks();
   if (blocks == 0) return cudaSuccess;
   if (blocks > INT_MAX) return cudaErrorInvalidConfiguration;
-  run_kernel<Body><<<static_cast<unsigned>(blocks), Body::kThreads, 0, stream>>>(body);
-  return cudaGetLastError();
+  // Not <<<>>>, whose outcome is the last error of the thread: that may be another call's.
+  void* arguments[] = {const_cast<Body*>(&body)};
+  return cudaLaunchKernel(run_kernel<Body>, dim3(static_cast<unsigned>(blocks)),
+                          dim3(Body::kThreads), arguments, 0, stream);
 }
 
 }  // namespace molora
