@@ -1,6 +1,7 @@
 #include "device_memory.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
@@ -169,7 +170,14 @@ size_t Memory::bytes_on(int device) {
   return bytes;
 }
 
-void give_up(void* data) { Memory::of_process().give_up(data); }
+// Runs in destructors. Memory of a device that has failed for good is not given back.
+void give_up(void* data) {
+  try {
+    Memory::of_process().give_up(data);
+  } catch (const c10::Error& error) {
+    std::fprintf(stderr, "fake torch: memory is lost: %s\n", error.what_without_backtrace());
+  }
+}
 
 class KindAllocator final : public c10::Allocator {
  public:

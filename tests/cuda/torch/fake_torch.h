@@ -3,7 +3,11 @@
 //
 // Environment, read once:
 //   FAKE_TORCH_SYNC=warn|error  each place where the host waits for the device is printed with its
-//                               stack (the first 20), or is refused with an exception
+//                               stack, or is refused with an exception
+//   FAKE_TORCH_MIXED=warn       each place where an operator has tensors of the CPU beside those of
+//   the
+//                               device is printed with its stack, and the operator is computed all
+//                               the same
 //   FAKE_TORCH_LATE=0           results are in place as soon as an operator returns; without it
 //   they
 //                               appear only when the operator's stream has come so far, and until

@@ -5,6 +5,9 @@
 // CPU. Results: what lies in the memory of an argument is that argument (in-place, out=) or a view
 // of it; all else gets device memory of its own.
 
+#include <algorithm>
+#include <cstdlib>
+#include <string>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -18,6 +21,7 @@
 #include "cpu_call.h"
 #include "host_syncs.h"
 #include "operators.h"
+#include "stack_report.h"
 #include "streams.h"
 
 namespace molora::fake_torch {
@@ -47,6 +51,15 @@ bool is_mask(const Tensor& tensor) {
          (tensor.scalar_type() == at::kBool || tensor.scalar_type() == at::kByte);
 }
 
+// With FAKE_TORCH_MIXED=warn, tensors of the CPU beside those of the device are told of and taken:
+// all places that must still be moved to the device show in one run.
+bool is_told_mixed_devices(const std::string& name) {
+  static const char* wanted = std::getenv("FAKE_TORCH_MIXED");
+  if (wanted == nullptr || std::string(wanted) != "warn") return false;
+  report_with_stack(name + " has tensors of the CPU and of the device");
+  return true;
+}
+
 // One operator call on its way through the CPU.
 class CpuCall {
  public:
@@ -63,6 +76,8 @@ class CpuCall {
 
   void find_device();
   void see(const Tensor& tensor);
+  void refuse_random_numbers() const;
+  bool is_view() const;
   void count_host_waits() const;
   bool has_index_off_the_device() const;
   void replace_arguments();
@@ -136,7 +151,8 @@ void CpuCall::count_host_waits() const {
     return;
   }
   if (name == "aten::repeat_interleave" && !torch::jit::last(stack_, 1)[0].isNone()) return;
-  if (op_.hasTag(at::Tag::dynamic_output_shape) || op_.hasTag(at::Tag::data_dependent_output)) {
+  if (name == "aten::_unique" || op_.hasTag(at::Tag::dynamic_output_shape) ||
+      op_.hasTag(at::Tag::data_dependent_output)) {
     note_host_sync(name.c_str());
   }
   if (name == "aten::_grouped_mm" &&
@@ -153,6 +169,7 @@ void CpuCall::check_on_device(const Tensor& tensor) const {
     if (tensor.dim() == 0 && takes_cpu_scalars(op_)) return;
     if (takes_cpu_indices(name)) return;
   }
+  if (tensor.is_cpu() && is_told_mixed_devices(name)) return;
   TORCH_CHECK(false,
               "Expected all tensors to be on the same device, but found at least two devices, ",
               device_, " and ", tensor.device(), "! (in ", name, ")");
@@ -193,10 +210,26 @@ IValue CpuCall::to_cpu(const IValue& value, bool is_written) {
     }
     return list;
   }
-  if (value.isDevice()) return c10::Device(c10::kCPU);
-  TORCH_CHECK(!value.isGenerator(), "fake torch: ", op_.schema().name(),
-              " takes a random generator, and the fake device has none");
-  return value;
+  return value.isDevice() ? IValue(c10::Device(c10::kCPU)) : value;
+}
+
+// The numbers would be the CPU generator's, which no GPU gives.
+void CpuCall::refuse_random_numbers() const {
+  for (const c10::Argument& argument : op_.schema().arguments()) {
+    TORCH_CHECK(argument.type()->str().find("Generator") == std::string::npos,
+                "fake torch: ", op_.schema().name(),
+                " takes a random generator, and the fake device has none");
+  }
+}
+
+// Whether the results are memory of the arguments, seen in another way: there is nothing to
+// compute.
+bool CpuCall::is_view() const {
+  const auto is_seen = [](const c10::Argument& argument) {
+    return argument.alias_info() != nullptr && !argument.alias_info()->isWrite();
+  };
+  const auto& returns = op_.schema().returns();
+  return !returns.empty() && std::all_of(returns.begin(), returns.end(), is_seen);
 }
 
 void CpuCall::replace_arguments() {
@@ -259,9 +292,10 @@ void CpuCall::replace_results() {
 void CpuCall::run() {
   find_device();
   const c10::DeviceGuard on(device_);
+  refuse_random_numbers();
   count_host_waits();
   replace_arguments();
-  wait_for(stream());
+  if (!is_view()) wait_for(stream());
   {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     op_.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), &stack_);

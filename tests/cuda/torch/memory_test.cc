@@ -42,25 +42,33 @@ TEST(FakeTorchMemory, UseAfterFreeIsNamed) {
   EXPECT_THAT(why, ::testing::HasSubstr("freed"));
 }
 
+int64_t device_capacity() {
+  size_t free = 0;
+  size_t total = 0;
+  EXPECT_EQ(fake_symbol<int(size_t*, size_t*)>("cudaMemGetInfo")(&free, &total), 0);
+  return static_cast<int64_t>(total);
+}
+
 TEST(FakeTorchMemory, AFullDeviceIsToldAsLibTorchTellsIt) {
   try {
-    (void)at::empty({1LL << 40}, at::TensorOptions(at::kByte).device(kGpu));
-    FAIL() << "a TiB was given";
+    (void)at::empty({2 * device_capacity()}, at::TensorOptions(at::kByte).device(kGpu));
+    FAIL() << "twice of what there is was given";
   } catch (const c10::OutOfMemoryError& error) {
     EXPECT_THAT(
         error.what_without_backtrace(),
-        ::testing::HasSubstr("CUDA out of memory. Tried to allocate 1024.00 GiB. GPU 0 has a "
-                             "total capacity of"));
+        ::testing::MatchesRegex("CUDA out of memory. Tried to allocate [0-9.]+ .iB. GPU 0 has a "
+                                "total capacity of [0-9.]+ .iB of which [0-9.]+ .iB is free."));
   }
 }
 
 // What was given up a moment ago counts as free, although its stream has not come there yet.
 TEST(FakeTorchMemory, GivenUpMemoryIsUsedBeforeItIsRefused) {
-  const auto half = [] {
-    return at::empty({9LL << 30}, at::TensorOptions(at::kByte).device(at::Device(at::kCUDA, 3)));
+  const auto more_than_half = [] {
+    return at::empty({device_capacity() * 9 / 16},
+                     at::TensorOptions(at::kByte).device(at::Device(at::kCUDA, 3)));
   };
-  half();
-  EXPECT_NO_THROW(half());
+  more_than_half();
+  EXPECT_NO_THROW(more_than_half());
 }
 
 }  // namespace

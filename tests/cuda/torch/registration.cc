@@ -28,6 +28,8 @@ void register_own(torch::Library& library) {
   library.impl("_scaled_dot_product_efficient_attention_backward", &attend_backward);
   library.impl("_flash_attention_forward", &flash_forward);
   library.impl("_flash_attention_backward", &flash_backward);
+  // A composition that reads the offsets on the host; a GPU has a kernel for it.
+  library.impl("_grouped_mm", torch::CppFunction::makeFromBoxedFunction<&run_on_cpu>());
 }
 
 void register_all_of_the_cpu(torch::Library& library) {

@@ -178,6 +178,15 @@ TEST(FakeTorchVarlenAttention, HasTheConditionsOfTheKernel) {
   EXPECT_THAT(refusal_of(q(4, 8), q(2, 8), starts, 7),
               HasSubstr("max_q is 7, but sequence 0 has 8"));
   EXPECT_THAT(refusal_of(q(4, 8), q(2, 8), offsets({9}, kGpu)), HasSubstr("but there are 8 rows"));
+  const Tensor down = at::tensor({0, 5, 3, 8}, at::kInt).to(kGpu);
+  EXPECT_THAT(refusal_of(q(4, 8), q(2, 8), down), HasSubstr("goes down at 2"));
+  EXPECT_THAT(refusal_of(q(4, 8), q(2, 8), starts.slice(0, 0, 1)),
+              HasSubstr("batch size must be positive"));
+  EXPECT_THAT(refusal([&] {
+                (void)at::_flash_attention_forward(q(4, 8), q(2, 8), q(2, 8), starts, starts, 8, 8,
+                                                   0.1, true, false);
+              }),
+              HasSubstr("without dropout"));
 }
 
 }  // namespace
