@@ -24,6 +24,14 @@ package_of() {
   { dpkg -S "$file" "${file#/usr}" 2>/dev/null || true; } | sed -n '1s/:.*//p'
 }
 
+# LibTorch's CUDA library is loaded when a GPU is asked for, with NVIDIA's libraries; those load one another by name.
+gather_gpu_libraries() {
+  local libtorch=$MOLORA_CACHE/libtorch-2.11.0
+  bash tools/setup.sh cuda
+  cp -L "$libtorch"/torch/lib/{libtorch_cuda,libtorch_cuda_linalg,libc10_cuda,libtorch_nvshmem,libcaffe2_nvrtc}.so \
+    "$libtorch"/nvidia/*/lib/*.so* "$1/"
+}
+
 build() {
   local preset=${1:-cpu} library package
   bash tools/setup.sh
@@ -41,6 +49,9 @@ build() {
       cp -L "$library" "$target/lib/"
     fi
   done | sort -u >"$target/packages"
+  if libraries_of build/bin/molora | grep -q libnccl; then
+    gather_gpu_libraries "$target/lib"
+  fi
   strip --strip-debug "$target/bin/molora"
 }
 
