@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
 # Gathers the programs of tests/gpu/run.sh, built here, with every library that a bare machine may lack (Open MPI's
 # mpirun among them), but without LibTorch, CUDA and NCCL, which such a machine has: in a Python with the same torch,
-# or by ./run setup cuda. Then copy the repository and the pack there and run: tests/gpu/run.sh --pack FOLDER
+# or by ./run setup cuda. Then copy the repository and the pack there and run: tests/gpu/run.sh --pack FILE
 #
-# usage: pack.sh BUILD-FOLDER FOLDER
+# usage: pack.sh BUILD-FOLDER FILE.tar.xz
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 die() { echo "pack: $*" >&2; exit 1; }
 [[ $# -eq 2 ]] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 64; }
-build=$1 pack=$2
+build=$1 file=$2
+pack=$(mktemp -d)
+trap 'rm -rf "$pack"' EXIT
 # shellcheck source=tests/gpu/programs.sh
 source tests/gpu/programs.sh
 
 # From the machine itself (glibc and g++'s), or from LibTorch and CUDA.
-theirs='^(ld-linux|libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s|libgomp|libtorch|libc10|libcud|libcupti|libnccl)'
+theirs='^(ld-linux|libc|libm|libdl|librt|libutil|libpthread|libstdc\+\+|libgcc_s|libgomp|libtorch[a-z_]*|libc10|libcud[a-z]*|libcupti|libnccl)[-.]'
 
 # pack_libraries FILE...: what they load.
 pack_libraries() {
@@ -22,7 +24,6 @@ pack_libraries() {
   done
 }
 
-rm -rf "$pack"
 mkdir -p "$pack"/{bin,lib} "$pack"/openmpi/{bin,lib,plugins,pmix,help,etc}
 for target in "${gpu_targets[@]}"; do
   if [[ -x $build/bin/$target ]]; then
@@ -51,4 +52,5 @@ for plugin in "$(dirname "$(ldconfig -p | awk '/libpmix.so.2 / {print $NF; exit}
 done
 pack_libraries "$pack"/openmpi/bin/* "$pack"/openmpi/plugins/*.so "$pack"/openmpi/pmix/*.so
 cp -L "$(path_of libdir)"/libmca_common_{sm,monitoring,ompio}.so* "$pack/lib/" 2>/dev/null || true
-du -sh "$pack" >&2
+tar -C "$pack" -cJf "$file" .
+ls -sh "$file" >&2

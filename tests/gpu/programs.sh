@@ -7,7 +7,10 @@
 gpu_targets=(gpu_seen nccl_ranks kernel_shapes kernel_launchers_test write_model nccl_communicator_test molora
              nccl_oracle_test)
 
+# use_pack FILE FOLDER: unpacks it there.
 use_pack() {
+  tar -C "$2" -xJf "$1" || { say "$1 cannot be unpacked"; return 0; }
+  set -- "$2"
   bin=$1/bin libraries=$1/lib built_from="the pack"
   if [[ -z $mpirun && -x $1/openmpi/bin/mpirun ]]; then
     mpirun=$1/openmpi/bin/mpirun
@@ -87,7 +90,8 @@ compile_by_hand() {
 find_programs() {
   bin='' libraries='' built_from=nothing
   if [[ -n $pack ]]; then
-    use_pack "$pack"
+    mkdir -p "$work/pack"
+    use_pack "$pack" "$work/pack"
   elif [[ -n $built ]]; then
     bin=$built/bin built_from="the build folder as it is"
   else

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Tries molora on this machine's NVIDIA GPUs, in under ten minutes, and writes a report.
 #
-# usage: tests/gpu/run.sh [--pack FOLDER | --built FOLDER] [--fake]
-#   --pack FOLDER    programs that tests/gpu/pack.sh gathered elsewhere; nothing is built
+# usage: tests/gpu/run.sh [--pack FILE | --built FOLDER] [--fake]
+#   --pack FILE      programs that tests/gpu/pack.sh gathered elsewhere; nothing is built
 #   --built FOLDER   a build folder as it is; nothing is built
 #   --fake           on the test libraries of the build folder, whose GPU is host memory: tests this script
 # Without either it builds what it can: all of molora where LibTorch is (./run setup cuda fetches it, where there are a
@@ -30,7 +30,7 @@ folder_of() {
 pack='' built='' fake=''
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --pack) pack=$(folder_of "$1" "${2:-}") || exit 64; shift 2 ;;
+    --pack) [[ -f ${2:-} ]] || code=64 die "--pack needs a file of tests/gpu/pack.sh, not '${2:-}'"; pack=$2; shift 2 ;;
     --built) built=$(folder_of "$1" "${2:-}") || exit 64; shift 2 ;;
     --fake) fake=yes; shift ;;
     *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
@@ -62,7 +62,7 @@ export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl=self,vader,tcp OMPI_MCA_
 say "programs: $built_from${bin:+ ($bin)}"
 
 # Sizes: for the clock on a GPU, for a test of the script on host memory.
-largest=67108864 kernel_size=() steps=60 layouts='*' rank_counts=(1 2 4)
+largest=67108864 kernel_size=() steps=60 layouts='*-*BrainFloat*' rank_counts=(1 2 4)
 if [[ -n $fake ]]; then
   largest=65536 kernel_size=(small) steps=3 layouts='*SinglePrecision' OMP_NUM_THREADS=1 rank_counts=(1 2)
 fi
@@ -94,6 +94,8 @@ for n in 2 4; do
   [[ -z $fake ]] || break
 done
 step torch-sees-gpus - 60 "gpu_seen libtorch" "$bin/gpu_seen"
+# On a real GPU to a tolerance, in place of bits; bf16 has its place below.
+[[ -n $fake ]] || export MOLORA_REAL_GPU=1
 ranks 2 "$bin/nccl_oracle_test" --gtest_brief=1 "--gtest_filter=NcclOracle.$layouts"
 step nccl-oracle 2 180 "nccl_oracle_test mpirun libtorch" "${command_of_ranks[@]}"
 

@@ -16,8 +16,8 @@ if ! command -v nvidia-smi >/dev/null; then
   [[ $status -eq 69 && $words == *"no GPU is seen"* ]] || die "without a GPU it ended with $status: $words"
 fi
 status=0
-bash tests/gpu/run.sh --pack "$OUT" >/dev/null 2>&1 || status=$?
-[[ $status -eq 64 ]] || die "a pack without programs gave code $status"
+bash tests/gpu/run.sh --pack "$OUT/none.tar.xz" >/dev/null 2>&1 || status=$?
+[[ $status -eq 64 ]] || die "a pack that is not there gave code $status"
 
 bash tests/gpu/run.sh --fake --built "$build" || die "a step failed on the test libraries"
 python3 - "$OUT/gpu-report.json" <<'EOF'
