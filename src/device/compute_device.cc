@@ -58,11 +58,19 @@ std::string path_beside_libtorch() {
   return path.replace_filename(kCudaLibrary).string();
 }
 
-// By its name first, so that LD_LIBRARY_PATH can put another one in its place.
-void* open_cuda_library() {
-  void* library = dlopen(kCudaLibrary, RTLD_NOW | RTLD_GLOBAL);
-  if (library != nullptr) return library;
-  return dlopen(path_beside_libtorch().c_str(), RTLD_NOW | RTLD_GLOBAL);
+// By its name first, so that LD_LIBRARY_PATH can put another one in its place. One that is found
+// and does not load is not passed over. Says why not in `why`.
+void* open_cuda_library(std::string& why) {
+  const auto open = [&why](const std::string& path) {
+    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
+    const char* words = library == nullptr ? dlerror() : nullptr;
+    why = words == nullptr ? "no reason given" : words;
+    return library;
+  };
+  void* library = open(kCudaLibrary);
+  // The loader's words begin with what it could not find or load: the bare name, or a path.
+  const bool is_nowhere = library == nullptr && why.rfind(std::string(kCudaLibrary) + ":", 0) == 0;
+  return is_nowhere ? open(path_beside_libtorch()) : library;
 }
 
 }  // namespace
@@ -70,14 +78,14 @@ void* open_cuda_library() {
 int load_cuda() {
   static void* library = nullptr;
   if (library == nullptr) {
-    library = open_cuda_library();
+    std::string why;
+    library = open_cuda_library(why);
     if (library == nullptr) {
-      const char* why = dlerror();
       throw ConfigError(
           fmt::format("device.kind is cuda, but LibTorch's CUDA library cannot be loaded: {}. "
                       "`./run setup cuda` "
                       "fetches it with all that it needs; device.kind=cpu does without",
-                      why == nullptr ? "no reason given" : why));
+                      why));
     }
   }
   if (!at::hasCUDA()) {

@@ -74,7 +74,7 @@ find_machine() {
 
 # describe_machine: a line for each thing, "name<TAB>value".
 describe_machine() {
-  printf 'machine\t%s, %s cores, %s GiB\n' "$(uname -srm)" "$(nproc)" "$(awk '/MemTotal/ {print int($2 / 1048576)}' /proc/meminfo)"
+  printf 'machine\t%s, %s cores, %s GiB\n' "$(uname -srm)" "$(nproc --all)" "$(awk '/MemTotal/ {print int($2 / 1048576)}' /proc/meminfo)"
   printf 'GPUs\t%s\n' "${gpu_count}${gpu_names:+: $(paste -sd';' <<<"$gpu_names")}"
   printf 'driver\t%s\n' "${driver:-none}"
   printf 'nvcc\t%s\n' "${nvcc_version:-none}"

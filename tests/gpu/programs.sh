@@ -47,7 +47,7 @@ build_all() {
   [[ -n $libtorch && -n $nvcc && -n $nccl_library ]] && command -v cmake >/dev/null || return 0
   options+=(-DMOLORA_CUDA=ON "-DMOLORA_LIBTORCH=$libtorch" "-DMOLORA_NCCL_INCLUDE=$nccl_include"
             "-DMOLORA_NCCL_LIBRARY=$nccl_library" "-DCUDAToolkit_ROOT=$(dirname "$(dirname "$nvcc")")")
-  say "building in build/ with $(nproc) processes, at most $limit s ($log)"
+  say "building in build/ with $(nproc --all) processes, at most $limit s ($log)"
   if ! CXX=$(bash tools/find_compiler.sh 2>>"$log") cmake --preset cuda "${options[@]}" >>"$log" 2>&1; then
     say "CMake cannot configure: $(grep -m1 -E 'Error|not found|Could not find' "$log")"
     return 0
@@ -56,7 +56,7 @@ build_all() {
   local end=$((SECONDS + limit))
   for target in "${gpu_targets[@]}"; do
     ((SECONDS < end)) || break
-    timeout $((end - SECONDS)) cmake --build build -j "$(nproc)" --target "$target" >>"$log" 2>&1 ||
+    timeout $((end - SECONDS)) cmake --build build -j "$(nproc --all)" --target "$target" >>"$log" 2>&1 ||
       say "$target could not be built: $log"
   done
   bin=build/bin built_from="a build"

@@ -39,6 +39,16 @@ cmake -P "$folder/remove.cmake"
 expect "it is found beside LibTorch" "$real" env CUDA_VISIBLE_DEVICES= \
   LD_PRELOAD="$libtorch/torch/lib/libc10.so:$libtorch/torch/lib/libtorch_cpu.so" "$folder/moved"
 
+# One that LD_LIBRARY_PATH finds and that does not load is not passed over.
+mkdir -p "$folder/broken"
+echo "no library" >"$folder/broken/libtorch_cuda.so"
+words=$(env LD_LIBRARY_PATH="$folder/broken" "$program" 2>&1) && exit 1
+if [[ $words != *"cannot be loaded: $folder/broken/libtorch_cuda.so: "* ]]; then
+  printf 'with a broken library the program said\n%s\n' "$words"
+  exit 1
+fi
+echo "a broken library is named: ok"
+
 # Without what it needs, the loader's words name the first file that is missing.
 mkdir -p "$folder/torch"
 cp -rs "$libtorch/torch/lib" "$folder/torch/lib"

@@ -8,7 +8,8 @@
 #   training.sh speed NAME CONFIG SETTING...      tokens per second
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-: "${bin:?}" "${work:?}" "${steps:?}"
+# `settings`: a file with more of the configuration, or nothing.
+: "${bin:?}" "${work:?}" "${steps:?}" "${settings=}"
 demo=configs/medqwen3-multitask.yaml
 
 # train NAME SETTING...: the demo, or $config, without evaluation to speak of.
@@ -21,7 +22,7 @@ train() {
   done
   rm -rf "$work/training/$name"
   mkdir -p "$work/training"
-  "${launch[@]}" "$bin/molora" train "${config:-$demo}" "${ranks_option[@]}" --progress plain "${arguments[@]}" \
+  "${launch[@]}" "$bin/molora" train "${config:-$demo}" ${settings:+"$settings"} "${ranks_option[@]}" --progress plain "${arguments[@]}" \
     >"$work/training/$name.log" 2>&1 || { tail -n 20 "$work/training/$name.log"; echo "training $name failed"; return 1; }
 }
 launch=() ranks_option=(--ranks 1)
