@@ -2,8 +2,8 @@
 
 #include "base/mutation.h"
 #include "base/philox.h"
-#include "device/compute_device.h"
-#include "tensor/philox_tensor.h"
+#include "kernels/dropout.h"
+#include "kernels/gating.h"
 
 namespace molora {
 
@@ -25,18 +25,14 @@ Tensor project_down(const Tensor& x_TD, const Tensor& lora_A, const LinearAdapte
   const uint64_t key =
       philox_key(context.seed, RandomPurpose::kDropout, adapter.path, context.step);
   const int64_t first = MOLORA_MUTANT(kDropoutMaskReused) ? 0 : columns.begin;
-  const Tensor on_host_TD = dropout_mask(to_host(ids.samples_T), to_host(ids.positions_T),
-                                         {first, first + columns.length},
-                                         {adapter.spec.dropout, key}, x_TD.scalar_type());
-  const Tensor mask_TD = to_device(on_host_TD, x_TD.device());
-  return at::linear(x_TD * mask_TD, a_RD);
+  const Tensor dropped_TD =
+      apply_dropout(x_TD, ids.samples_T, ids.positions_T, {first, first + columns.length},
+                    {adapter.spec.dropout, key});
+  return at::linear(dropped_TD, a_RD);
 }
 
 Tensor apply_gates(const Tensor& u_TR, const Tensor& weights_TE, const AdapterSpec& spec) {
-  if (!weights_TE.defined()) return u_TR * spec.scale;
-  const Tensor gates_TE1 = (weights_TE * spec.scale).to(u_TR.scalar_type()).unsqueeze(2);
-  const Tensor u_TEr = u_TR.unflatten(1, {weights_TE.size(1), spec.lora_rank});
-  return (u_TEr * gates_TE1).flatten(1);
+  return gate_and_scale(u_TR, weights_TE, spec.scale, spec.lora_rank);
 }
 
 Tensor add_up(const Tensor& out_TO, const Tensor& h_TR, const Tensor& lora_B) {

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/mutation.h"
 #include "device/compute_device.h"
+#include "kernels/norm.h"
 #include "model/attention.h"
 #include "model/recompute.h"
 #include "parallel/regions.h"
@@ -18,15 +19,6 @@
 namespace molora {
 
 namespace {
-
-// Root-mean-square norm (Zhang & Sennrich 2019, arXiv 1910.07467), in at least fp32; the weight is
-// applied in x's own type, as the published models do.
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
-  const at::ScalarType precision = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const Tensor wide = x.to(precision);
-  const Tensor mean_square = wide.square().mean(-1, /*keepdim=*/true);
-  return weight * (wide * at::rsqrt(mean_square + eps)).to(x.scalar_type());
-}
 
 // With `selective`, what is cheap in arithmetic but large in memory is computed again.
 Tensor maybe_recompute(const ForwardContext& context, const std::vector<Tensor>& inputs,

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/rotary.h"
+
 namespace molora {
 
 namespace {
@@ -42,9 +44,7 @@ RotaryTables rotary_tables(const Tensor& frequencies, const Tensor& positions_T,
 }
 
 Tensor apply_rotary(const Tensor& x_THA, const RotaryTables& tables) {
-  const int64_t half = x_THA.size(2) / 2;
-  const Tensor turned = at::cat({-x_THA.slice(2, half), x_THA.slice(2, 0, half)}, 2);
-  return x_THA * tables.cos_TA.unsqueeze(1) + turned * tables.sin_TA.unsqueeze(1);
+  return apply_rotary(x_THA, tables.cos_TA, tables.sin_TA);
 }
 
 }  // namespace molora

@@ -1,10 +1,10 @@
 #include "model/router.h"
 
-#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "base/check.h"
 #include "base/mutation.h"
+#include "kernels/routing.h"
 #include "parallel/regions.h"
 
 namespace molora {
@@ -14,18 +14,15 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// The k largest logits of each token, largest first, ties to the lower index. [tokens, k] int64.
-Tensor top_k_stable(const Tensor& logits_TE, int64_t k) {
-  const auto [sorted, order] = at::sort(logits_TE, /*stable=*/true, /*dim=*/1, /*descending=*/true);
-  return order.slice(1, 0, k).contiguous();
-}
-
-Tensor gate_weights(const Tensor& logits_TE, const Tensor& chosen_TK, RouterConfig::Gate gate) {
-  if (gate == RouterConfig::dense_softmax) return at::softmax(logits_TE, 1);
-  const Tensor kept_TK = gate == RouterConfig::topk_softmax
-                             ? at::softmax(logits_TE.gather(1, chosen_TK), 1)
-                             : at::softmax(logits_TE, 1).gather(1, chosen_TK);
-  return at::zeros_like(logits_TE).scatter(1, chosen_TK, kept_TK);
+RouterGate gate_of(const AdapterSpec& spec) {
+  switch (spec.gate) {
+    case RouterConfig::softmax_topk:
+      return RouterGate::kSoftmaxTopk;
+    case RouterConfig::dense_softmax:
+      return RouterGate::kDenseSoftmax;
+    default:
+      return RouterGate::kTopkSoftmax;
+  }
 }
 
 // Identity on the logits; adds the auxiliary losses' gradient on the way back. The gradient is a
@@ -68,13 +65,11 @@ class AuxiliaryGradientHook : public torch::autograd::Function<AuxiliaryGradient
 
 void add_statistics(RouterStatistics& statistics, const LinearAdapter& adapter,
                     const Tensor& logits_TE, const Tensor& chosen_TK) {
-  const at::NoGradGuard no_grad;
   const int64_t router = adapter.router_index;
-  const Tensor chosen_N = chosen_TK.flatten();
-  statistics.counts_RE.select(0, router).scatter_add_(0, chosen_N, at::ones_like(chosen_N));
-  const Tensor logits = logits_TE.detach().to(at::kDouble);
-  statistics.prob_sum_RE.select(0, router) += at::softmax(logits, 1).sum(0);
-  statistics.z_sum_R.select(0, router) += at::logsumexp(logits, 1).square().sum();
+  add_router_statistics(
+      {statistics.counts_RE.select(0, router), statistics.prob_sum_RE.select(0, router),
+       statistics.z_sum_R.select(0, router)},
+      logits_TE, chosen_TK);
   if (router == 0) statistics.num_tokens += logits_TE.size(0);
 }
 
@@ -95,7 +90,7 @@ Routing choose(const Tensor& logits_TE, const LinearAdapter& adapter,
     routing.chosen_TK = context.choices->chosen_TK[router];
   }
   if (!routing.chosen_TK.defined()) {
-    routing.chosen_TK = top_k_stable(logits_TE.detach(), adapter.spec.experts_per_token);
+    routing.chosen_TK = choose_experts(logits_TE, adapter.spec.experts_per_token);
     if (context.choices != nullptr) {
       auto& recorded = context.choices->chosen_TK;
       if (recorded.size() <= router) recorded.resize(router + 1);
@@ -106,7 +101,7 @@ Routing choose(const Tensor& logits_TE, const LinearAdapter& adapter,
     }
   }
   MOLORA_CHECK_EQ(routing.chosen_TK.size(0), logits_TE.size(0), "tokens of the recorded routing");
-  routing.weights_TE = gate_weights(logits_TE, routing.chosen_TK, adapter.spec.gate);
+  routing.weights_TE = gate_weights(logits_TE, routing.chosen_TK, gate_of(adapter.spec));
   return routing;
 }
 

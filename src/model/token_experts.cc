@@ -12,7 +12,7 @@ TokenExperts::TokenExperts(const Tensor& x_tD, std::vector<const LinearAdapter*>
                            const ForwardPass& pass)
     : adapters_(std::move(adapters)), pass_(pass) {
   const int64_t num_ranks = pass.ep().size();
-  Tensor needed_tP = at::zeros({x_tD.size(0), num_ranks}, at::kBool);
+  Tensor needed_tP = at::zeros({x_tD.size(0), num_ranks}, x_tD.options().dtype(at::kBool));
   for (const LinearAdapter* adapter : adapters_) {
     routing_.push_back(route(x_tD, *adapter, pass.context().routing));
     const Tensor by_rank_tPe =
@@ -48,7 +48,8 @@ TokenIds TokenExperts::exchange_ids() const {
   const Tensor ids_R2 =
       all_to_all_rows(*exchange_.ep, ids_S2, exchange_.send_rows, exchange_.recv_rows);
   if (MOLORA_MUTANT(kDropoutMaskOfRow)) {
-    return {at::zeros({ids_R2.size(0)}, at::kLong), at::arange(ids_R2.size(0), at::kLong)};
+    return {at::zeros({ids_R2.size(0)}, ids_R2.options()),
+            at::arange(ids_R2.size(0), ids_R2.options())};
   }
   return {ids_R2.select(1, 0).contiguous(), ids_R2.select(1, 1).contiguous()};
 }

@@ -6,6 +6,8 @@
 #include "base/check.h"
 #include "base/mutation.h"
 #include "device/compute_device.h"
+#include "kernels/kernel_choice.h"
+#include "kernels/token_rows.h"
 #include "parallel/linear_map.h"
 #include "tensor/tensor_bytes.h"
 
@@ -13,20 +15,27 @@ namespace molora {
 
 namespace {
 
+// The last of each token's rows alone; only by mutation.
+Tensor last_positions(const Tensor& position_TP) {
+  const Tensor is_sent_TP = position_TP >= 0;
+  const Tensor later_TP = is_sent_TP.flip(1).to(at::kLong).cumsum(1).flip(1);
+  return at::where(later_TP == 1, position_TP, -1);
+}
+
 // The sum over destinations, in rank order: within one destination a token has at most one row.
 Tensor sum_by_token(const TokenExchange& exchange, const Tensor& rows_SD) {
+  if (MOLORA_MUTANT(kCombineLastOnly)) {
+    return combine_rows(rows_SD, last_positions(exchange.position_TP));
+  }
+  if (fused_kernels_wanted(rows_SD)) return combine_rows(rows_SD, exchange.position_TP);
+  // The same without going through the tokens that a destination has none of.
   const at::ScalarType precision = rows_SD.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   Tensor sum_TD =
       at::zeros({exchange.num_tokens, rows_SD.size(1)}, rows_SD.options().dtype(precision));
   int64_t begin = 0;
   for (const int64_t rows : exchange.send_rows) {
-    const Tensor tokens = exchange.tokens_S.slice(0, begin, begin + rows);
-    const Tensor values = rows_SD.slice(0, begin, begin + rows).to(precision);
-    if (MOLORA_MUTANT(kCombineLastOnly)) {
-      sum_TD.index_copy_(0, tokens, values);
-    } else {
-      sum_TD.index_add_(0, tokens, values);
-    }
+    sum_TD.index_add_(0, exchange.tokens_S.slice(0, begin, begin + rows),
+                      rows_SD.slice(0, begin, begin + rows).to(precision));
     begin += rows;
   }
   return sum_TD.to(rows_SD.scalar_type());
@@ -35,24 +44,6 @@ Tensor sum_by_token(const TokenExchange& exchange, const Tensor& rows_SD) {
 std::vector<int64_t> numbers(const Tensor& values) {
   const std::span<const int64_t> all = elements<int64_t>(values);
   return {all.begin(), all.end()};
-}
-
-// Row-major order of [ranks, tokens] is the order of sending. Each pair's place in it is how many
-// come before; those that are not sent all go to one place behind the last, which is cut off. No
-// operator here has a result whose size the device would have to tell.
-void fill_order(const Tensor& needed_TP, TokenExchange& exchange) {
-  const auto num_ranks = needed_TP.size(1);
-  const Tensor needed_N = needed_TP.t().reshape({-1});
-  const int64_t rows =
-      std::accumulate(exchange.send_rows.begin(), exchange.send_rows.end(), int64_t{0});
-  const Tensor place_N = at::where(needed_N, at::cumsum(needed_N, 0, at::kLong) - 1, rows);
-  const Tensor pairs_N = at::arange(needed_N.size(0), place_N.options());
-  const Tensor pairs_S =
-      at::empty({rows + 1}, place_N.options()).scatter_(0, place_N, pairs_N).slice(0, 0, rows);
-  const int64_t tokens = std::max<int64_t>(1, exchange.num_tokens);
-  exchange.destinations_S = at::floor_divide(pairs_S, tokens);
-  exchange.tokens_S = pairs_S - exchange.destinations_S * tokens;
-  MOLORA_CHECK_EQ(std::ssize(exchange.send_rows), num_ranks);
 }
 
 Tensor return_and_sum(const TokenExchange& exchange, const Tensor& rows_RD) {
@@ -72,22 +63,27 @@ TokenExchange plan_token_exchange(Communicator& ep, const Tensor& needed_TP) {
   TokenExchange exchange;
   exchange.ep = &ep;
   exchange.num_tokens = needed_TP.size(0);
-  const Tensor sent_P = needed_TP.sum(0, /*keepdim=*/false, at::kLong);
+  const ExchangeIndex index = exchange_index(needed_TP);
+  exchange.position_TP = index.position_TP;
   const Tensor received_P =
-      MOLORA_MUTANT(kCountsNotExchanged) ? sent_P : all_to_all_equal(ep, sent_P);
+      MOLORA_MUTANT(kCountsNotExchanged) ? index.counts_P : all_to_all_equal(ep, index.counts_P);
   // The host waits for the device here: how many rows come decides how large their buffers are, and
   // NCCL takes lengths from the host. Once for each group of linears, forward; nothing else waits.
-  const Tensor counts_2P = to_host(at::stack({sent_P, received_P}));
+  const Tensor counts_2P = to_host(at::stack({index.counts_P, received_P}));
   exchange.send_rows = numbers(counts_2P[0]);
   exchange.recv_rows = numbers(counts_2P[1]);
-  fill_order(needed_TP, exchange);
+  const int64_t num_sent =
+      std::accumulate(exchange.send_rows.begin(), exchange.send_rows.end(), int64_t{0});
+  const SentRows rows = list_sent_rows(index.position_TP, num_sent);
+  exchange.tokens_S = rows.tokens_S;
+  exchange.destinations_S = rows.destinations_S;
   return exchange;
 }
 
 DispatchedRows start_dispatch(const TokenExchange& exchange, const Tensor& x_TD) {
   DispatchedRows result;
   const auto start = [&](const Tensor& in) {
-    Tensor rows_SD = in.index_select(0, exchange.tokens_S);
+    Tensor rows_SD = gather_rows(in, exchange.tokens_S);
     if (MOLORA_MUTANT(kDispatchReversed)) rows_SD = rows_SD.flip(0);
     result.pending = std::make_shared<PendingRows>(*exchange.ep, rows_SD, exchange.send_rows,
                                                    exchange.recv_rows);
@@ -118,7 +114,7 @@ Tensor exchange_rows(const TokenExchange& exchange, const Tensor& rows_SD) {
 Tensor combine(const TokenExchange& exchange, const Tensor& results_RO) {
   const auto back = [exchange](const Tensor& in) { return return_and_sum(exchange, in); };
   const auto transpose = [exchange](const Tensor& gradient_TO) {
-    Tensor rows_SO = gradient_TO.index_select(0, exchange.tokens_S);
+    Tensor rows_SO = gather_rows(gradient_TO, exchange.tokens_S);
     if (MOLORA_MUTANT(kCombineBackwardSwapped)) rows_SO = rows_SO.flip(0);
     return all_to_all_rows(*exchange.ep, rows_SO, exchange.send_rows, exchange.recv_rows);
   };

@@ -29,6 +29,7 @@ struct TokenExchange {
   int64_t num_tokens = 0;          // T
   Tensor tokens_S;                 // int64: the token of each row sent, by destination, ascending
   Tensor destinations_S;           // int64
+  Tensor position_TP;              // int64: the row of each token and destination, -1: none
   std::vector<int64_t> send_rows;  // by destination
   std::vector<int64_t> recv_rows;  // by source
 

@@ -8,7 +8,6 @@
 #include <ATen/ATen.h>
 
 #include "model/adapter.h"
-#include "parallel/shard.h"
 #include "run_config.pb.h"
 
 namespace molora {
@@ -36,21 +35,6 @@ class AdamW {
   const std::vector<Tensor>& second_moments() const { return second_; }
 
  private:
-  // What an update depends on besides the tensors.
-  struct Rates {
-    double learning_rate;
-    double correction1;
-    double correction2;
-  };
-  // One tensor with its state, or the same rows of each.
-  struct Rows {
-    Tensor value;
-    Tensor first;
-    Tensor second;
-    Tensor gradient;
-  };
-  void update_rows(const Rows& rows, const Rates& rates) const;
-
   std::vector<Parameter> parameters_;
   double beta1_;
   double beta2_;

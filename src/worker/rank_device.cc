@@ -11,6 +11,7 @@
 #include "base/host_name.h"
 #include "comm/mpi_env.h"
 #include "device/compute_device.h"
+#include "kernels/kernel_choice.h"
 #include "launcher/plan/environment.h"
 #include "launcher/plan/visible_gpus.h"
 #include "worker/together.h"
@@ -32,19 +33,19 @@ void check_possible(const RunConfig& config, bool on_gpu, int world_size) {
         "device.kind is cuda, but this molora was built without CUDA and NCCL; build it with "
         "-DMOLORA_CUDA=ON on a machine that has both, or write device.kind=cpu");
   }
-  if (!on_gpu && device.kernels() == KernelChoice::fused) {
+  if (!on_gpu && device.kernels() == KernelKind::fused) {
     throw ConfigError(
         "device.kernels is fused, but the ranks compute on CPUs, for which molora has no kernels "
         "of "
         "its own; write device.kernels=auto");
   }
-  if (!on_gpu && backend == BackendChoice::nccl) {
+  if (!on_gpu && backend == BackendKind::nccl) {
     throw ConfigError(
         "parallel.backend is nccl, but the ranks compute on CPUs, and NCCL carries only what lies "
         "on "
         "GPUs; write parallel.backend=auto, or device.kind=cuda where there are GPUs");
   }
-  if (on_gpu && world_size > 1 && backend == BackendChoice::mpi) {
+  if (on_gpu && world_size > 1 && backend == BackendKind::mpi) {
     throw ConfigError(
         "parallel.backend is mpi, but the ranks compute on GPUs, between which only NCCL carries "
         "tensors; write parallel.backend=auto");
@@ -86,6 +87,8 @@ void RankDevice::start_gpu(const RunConfig& config, Communicator& world) {
     const int gpu = local_rank % load_cuda();
     device_ = use_gpu(gpu);
     if (config.device().deterministic()) use_deterministic_operators();
+    choose_kernels(config.device().kernels() == KernelKind::aten ? KernelChoice::kAten
+                                                                 : KernelChoice::kFused);
     if (world.size() == 1) return;
     const at::Device device = device_;
     nccl_ = NcclContext::make(
