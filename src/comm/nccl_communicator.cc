@@ -47,8 +47,9 @@ class NcclCommunicator final : public Communicator {
  public:
   NcclCommunicator(std::shared_ptr<NcclState> state, Communicator& host);
   ~NcclCommunicator() override {
-    if (scratch_ != nullptr) cudaFree(scratch_);
     if (comm_ != nullptr) state_->remove(comm_);
+    // Not before: it waits for the GPU, on which a collective may still wait for a lost rank.
+    if (scratch_ != nullptr) cudaFree(scratch_);
   }
   NcclCommunicator(const NcclCommunicator&) = delete;
   NcclCommunicator& operator=(const NcclCommunicator&) = delete;
@@ -139,7 +140,7 @@ void NcclCommunicator::warm_up() {
     collective();
     do_wait();
     cudaEvent_t end = done_;
-    state_->wait_until([end] { return cudaEventQuery(end) != cudaErrorNotReady; });
+    state_->wait_until([this, end] { return state_->is_reached(end); });
     state_->check(
         cudaMemcpy(got.data(), all.subspan(members + 1).data(), members, cudaMemcpyDeviceToHost),
         "cudaMemcpy");
@@ -222,7 +223,7 @@ void NcclCommunicator::do_barrier() {
   do_all_gather(all.subspan(members, 1), all.subspan(members + 1, members),
                 std::vector<size_t>(members, 1));
   cudaEvent_t end = done_;
-  state_->wait_until([end] { return cudaEventQuery(end) != cudaErrorNotReady; });
+  state_->wait_until([this, end] { return state_->is_reached(end); });
 }
 
 void NcclCommunicator::do_broadcast(std::span<std::byte> buffer, int root) {

@@ -118,6 +118,18 @@ void NcclState::check(cudaError_t result, const char* call) {
                    cudaGetErrorName(result)));
 }
 
+bool NcclState::is_reached(cudaEvent_t event) {
+  const cudaError_t result = cudaEventQuery(event);
+  if (result == cudaErrorNotReady) {
+    // No error, but kept as the thread's last one, which whoever starts the next kernel would take
+    // for its own.
+    (void)cudaGetLastError();
+    return false;
+  }
+  check(result, "cudaEventQuery");
+  return true;
+}
+
 void NcclState::wait_until(const std::function<bool()>& is_done) {
   while (!is_done()) {
     watch();
@@ -153,10 +165,7 @@ void NcclState::watch() {
 }
 
 void NcclState::drop_finished() {
-  while (!pending_.empty()) {
-    const cudaError_t result = cudaEventQuery(pending_.front().done);
-    if (result == cudaErrorNotReady) return;
-    check(result, "cudaEventQuery");
+  while (!pending_.empty() && is_reached(pending_.front().done)) {
     free_events_.push_back(pending_.front().done);
     pending_.pop_front();
     last_end_ = Clock::now();
@@ -193,13 +202,14 @@ void NcclState::fail(const std::string& what) {
 }
 
 void NcclState::remove(ncclComm_t comm) {
+  try {
+    drop_finished();
+  } catch (const CommError& error) {
+    spdlog::warn("{}", error.what());  // all communicators have ended, this one too
+  }
   const auto found = std::find(comms_.begin(), comms_.end(), comm);
   if (found == comms_.end()) return;  // aborted
   comms_.erase(found);
-  while (!pending_.empty() && cudaEventQuery(pending_.front().done) == cudaSuccess) {
-    free_events_.push_back(pending_.front().done);
-    pending_.pop_front();
-  }
   ncclResult_t result = ncclInProgress;
   const bool is_orderly = std::uncaught_exceptions() == 0 && pending_.empty();
   if (is_orderly) {

@@ -51,6 +51,8 @@ class NcclState {
   // Waits, within the limit, until a call on a nonblocking communicator has really returned.
   void settle(ncclComm_t comm, ncclResult_t result, const NcclOperation& operation);
   void check(cudaError_t result, const char* call);
+  // Whether the stream has come to the event. Throws when the GPU says it never will.
+  bool is_reached(cudaEvent_t event);
 
   void wait_until(const std::function<bool()>& is_done);
   // Throws the error that ended the communicators, once there was one.

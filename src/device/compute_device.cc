@@ -4,6 +4,7 @@
 #include <link.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <thread>
@@ -112,8 +113,12 @@ at::Device use_gpu(int index) {
 }
 
 void use_deterministic_operators() {
-  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
-  at::globalContext().setDeterministicFillUninitializedMemory(false);
+  // cuBLAS reads it when it is first used, and LibTorch refuses products without it.
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  at::Context& context = at::globalContext();
+  context.setDeterministicAlgorithms(true, /*warn_only=*/false);
+  context.setDeterministicFillUninitializedMemory(false);
+  context.setSDPUseMemEfficient(false);  // its backward pass adds in any order
 }
 
 void* compute_stream(at::Device device) {

@@ -3,12 +3,13 @@ with a libcudart, a libnccl and a libtorch_cuda of the tests found first. The bi
 import os
 import unittest
 
-from molora_job import EXIT_CONFIG, EXIT_PEER, Job
+from molora_job import EXIT_CONFIG, EXIT_PEER, SMALL_RUN, Job
 
 FAKE_GPU = os.environ.get("MOLORA_FAKE_GPU", "")
 # LibTorch's own operators, so that both compute the same; what differs is all that is around them.
 ON_GPU = ("device.kind=cuda", "parallel.backend=nccl", "device.kernels=aten", "device.deterministic=true")
 ON_CPU = ("device.kind=cpu",)
+STEPS = 6
 
 
 def parallel(tp=1, ep=1, exchange="auto", sp=False):
@@ -24,13 +25,18 @@ class GpuJob(Job):
         self.addCleanup(lambda: (os.environ.clear(), os.environ.update(before)))
         os.environ["LD_LIBRARY_PATH"] = FAKE_GPU + ":" + os.environ.get("LD_LIBRARY_PATH", "")
         os.environ["FAKE_CUDA_SEED"] = os.environ["FAKE_NCCL_SEED"] = "11"
+        os.environ["FAKE_CUDA_MAX_DELAY_US"] = "20"
+        os.environ["FAKE_NCCL_MAX_DELAY_US"] = "50"
+        # LibTorch's operators take a hundred steps for a mask of dropout, which the kernels take one for.
+        self.config.write_text(SMALL_RUN.replace("lora_alpha: 8", "lora_alpha: 8, lora_dropout: 0")
+                               .replace("max_steps: 12, global_batch_size: 8", f"max_steps: {STEPS}, global_batch_size: 4"))
 
     def assert_same_bits(self, got, expected):
         for a, b in zip(self.steps(got), self.steps(expected), strict=True):
             for step in (a, b):  # `rank` exchange sends more between GPUs, whose host does not know how much
                 step.pop("sent_bytes", None)
             self.assertEqual(a, b)
-        self.assertEqual(self.whole_tensors(got, 12), self.whole_tensors(expected, 12))
+        self.assertEqual(self.whole_tensors(got, STEPS), self.whole_tensors(expected, STEPS))
 
 
 class NcclE2E(GpuJob):
@@ -50,7 +56,7 @@ class NcclE2E(GpuJob):
 
     def test_a_run_moves_between_cpus_and_gpus(self):
         self.train("whole", 2, *ON_CPU, *parallel(ep=2, exchange="gather"))
-        for steps, place in ((6, ON_CPU), (9, ON_GPU), (12, ON_CPU)):
+        for steps, place in ((2, ON_CPU), (4, ON_GPU), (STEPS, ON_CPU)):
             self.run_molora(*self.train_arguments("moved", 2, *place, *parallel(ep=2, exchange="gather"),
                                                   f"train.max_steps={steps}", "train.schedule=constant",
                                                   "train.warmup_steps=1"), "--allow-change")
@@ -74,7 +80,7 @@ class NcclFaultE2E(GpuJob):
 
     def test_a_killed_rank_leaves_no_trace_in_the_result(self):
         self.train("whole", 2, *ON_GPU, *parallel(ep=2, exchange="tokens"))
-        os.environ["MOLORA_FAULT"] = "step=8,rank=0,phase=forward,kind=kill"
+        os.environ["MOLORA_FAULT"] = "step=5,rank=0,phase=forward,kind=kill"
         self.train("killed", 2, *ON_GPU, *parallel(ep=2, exchange="tokens"), "supervisor.max_restarts=1")
         self.assert_same_bits("killed", "whole")
 

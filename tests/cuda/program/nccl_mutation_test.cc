@@ -21,11 +21,11 @@ class NcclMutation : public testing::NcclScene {
     Buffer<uint8_t> recv(*memory_, kPart * size);
     Buffer<uint8_t> copy(*memory_, kPart * size);
     const std::vector<size_t> parts(size, kPart);
-    const auto value = [](size_t from, size_t to, int round) {
+    const auto value = [](size_t from, size_t to, size_t round) {
       return static_cast<uint8_t>(1 + 8 * round + 64 * from + to);
     };
     std::string fault;
-    for (int round = 0; round < 7; ++round) {
+    for (size_t round = 0; round < 7; ++round) {
       for (size_t peer = 0; peer < size; ++peer) {
         cudaMemsetAsync(send.span().data() + peer * kPart,
                         value(static_cast<size_t>(comm.rank()), peer, round), kPart, compute_);

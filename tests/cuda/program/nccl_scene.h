@@ -41,6 +41,13 @@ class DeviceMemory final : public TestMemory {
   cudaStream_t stream_;
 };
 
+// This rank's GPU. With more ranks than GPUs they share them, as tests/gpu/run.sh does on purpose.
+inline int gpu_of_rank() {
+  int gpus = 0;
+  EXPECT_EQ(cudaGetDeviceCount(&gpus), cudaSuccess);
+  return gpus > 0 ? MpiEnvironment::local_rank() % gpus : 0;
+}
+
 class NcclScene : public ::testing::Test {
  protected:
   NcclScene() {
@@ -60,7 +67,7 @@ class NcclScene : public ::testing::Test {
   }
 
   std::unique_ptr<Communicator> world_ = make_mpi_world();
-  int gpu_ = MpiEnvironment::local_rank();
+  int gpu_ = gpu_of_rank();
   cudaStream_t compute_ = nullptr;
   std::unique_ptr<NcclContext> context_;
   std::unique_ptr<DeviceMemory> memory_;

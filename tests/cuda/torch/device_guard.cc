@@ -65,7 +65,7 @@ class Guard final : public c10::impl::DeviceGuardImplInterface {
   void* getStreamNativeHandle(const c10::Stream stream) const override { return handle_of(stream); }
   bool queryStream(const c10::Stream& stream) const override {
     const DeviceSwitch on(stream.device_index());
-    return is_done(cudaStreamQuery(handle_of(stream)), "cudaStreamQuery");
+    return is_done_yet(cudaStreamQuery(handle_of(stream)), "cudaStreamQuery");
   }
   void synchronizeStream(const c10::Stream& stream) const override {
     note_host_sync("synchronizing a stream");
@@ -89,7 +89,7 @@ class Guard final : public c10::impl::DeviceGuardImplInterface {
   }
   bool queryEvent(void* event) const override {
     if (event == nullptr) return true;
-    return is_done(cudaEventQuery(static_cast<cudaEvent_t>(event)), "cudaEventQuery");
+    return is_done_yet(cudaEventQuery(static_cast<cudaEvent_t>(event)), "cudaEventQuery");
   }
   void synchronizeEvent(void* event) const override {
     if (event == nullptr) return;
@@ -106,11 +106,6 @@ class Guard final : public c10::impl::DeviceGuardImplInterface {
   }
 
  private:
-  static bool is_done(cudaError_t status, const char* call) {
-    if (status == cudaErrorNotReady) return false;
-    check_cuda(status, call);
-    return true;
-  }
   static cudaEvent_t create_event(c10::EventFlag flag) {
     cudaEvent_t event = nullptr;
     const unsigned flags = flag == c10::EventFlag::BACKEND_DEFAULT

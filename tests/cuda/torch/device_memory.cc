@@ -88,7 +88,7 @@ void release(const Dying& dying) {
 // What must be done on `stream` before memory used there is free; null: nothing.
 cudaEvent_t event_if_busy(c10::Stream stream) {
   const OnDeviceOf on(stream);
-  if (cudaStreamQuery(handle_of(stream)) != cudaErrorNotReady) return nullptr;
+  if (is_done_yet(cudaStreamQuery(handle_of(stream)), "cudaStreamQuery")) return nullptr;
   cudaEvent_t event = nullptr;
   FAKE_TORCH_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
   FAKE_TORCH_CHECK(cudaEventRecord(event, handle_of(stream)));

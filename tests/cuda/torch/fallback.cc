@@ -21,6 +21,7 @@
 #include "cpu_call.h"
 #include "host_syncs.h"
 #include "operators.h"
+#include "runtime_call.h"
 #include "stack_report.h"
 #include "streams.h"
 
@@ -295,6 +296,7 @@ void CpuCall::run() {
   refuse_random_numbers();
   count_host_waits();
   replace_arguments();
+  if (!is_view()) check_launch();
   if (!is_view()) wait_for(stream());
   {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;

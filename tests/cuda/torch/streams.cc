@@ -97,8 +97,8 @@ void wait_for(c10::Stream stream) {
   const int before = current_device();
   // The default stream has no handle of its own: it is that of the calling thread's device.
   if (before != stream.device_index()) FAKE_TORCH_CHECK(cudaSetDevice(stream.device_index()));
-  cudaError_t status = cudaErrorNotReady;
-  for (int tries = 0; (status = cudaStreamQuery(handle_of(stream))) == cudaErrorNotReady; ++tries) {
+  for (int tries = 0; !is_done_yet(cudaStreamQuery(handle_of(stream)), "cudaStreamQuery");
+       ++tries) {
     if (tries < 50) {
       std::this_thread::yield();
     } else {
@@ -106,7 +106,6 @@ void wait_for(c10::Stream stream) {
     }
   }
   if (before != stream.device_index()) FAKE_TORCH_CHECK(cudaSetDevice(before));
-  check_cuda(status, "cudaStreamQuery");
 }
 
 }  // namespace molora::fake_torch
