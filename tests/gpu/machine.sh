@@ -81,5 +81,5 @@ describe_machine() {
   printf 'NCCL\t%s\n' "$(nccl_version | grep . || echo none)"
   printf 'LibTorch\t%s\n' "${libtorch:-none}$([[ -z $libtorch || -n $libtorch_uses_gpus ]] || echo ", for CPUs alone")"
   printf 'MPI\t%s\n' "$([[ -n $mpirun ]] && "$mpirun" --version 2>/dev/null | head -n 1 || echo none)"
-  printf 'commit\t%s\n' "$(git rev-parse HEAD 2>/dev/null || echo unknown)"
+  printf 'commit\t%s\n' "$(git rev-parse --verify --quiet HEAD 2>/dev/null || echo unknown)"
 }

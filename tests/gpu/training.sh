@@ -17,7 +17,7 @@ train() {
   local name=$1 setting arguments=()
   shift
   for setting in "train.max_steps=$steps" eval.every=0 eval.max_samples_per_task=1 checkpoint.every=100000 \
-                 train.log_every=1000 "output_dir=$work/training/$name" "$@"; do
+                 train.log_every=1000 supervisor.max_restarts=0 "output_dir=$work/training/$name" "$@"; do
     arguments+=(--set "$setting")
   done
   rm -rf "$work/training/$name"
