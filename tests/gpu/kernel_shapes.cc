@@ -132,26 +132,6 @@ bool run_exchange(const Shape& s) {
         return PlaceTokens{needed.on(at), begins.on(at), position.on(at), s.tokens, s.destinations};
       },
       position, begins, counts);
-  Numbers<uint16_t> x(std::vector<uint16_t>(static_cast<size_t>(s.tokens * s.hidden), 7));
-  std::vector<int64_t> tokens;
-  for (int64_t t = 0; t < s.tokens; ++t) tokens.push_back(t * 7919 % s.tokens);
-  Numbers<int64_t> index(tokens);
-  Numbers<uint16_t> gathered(s.tokens * s.hidden);
-  const int64_t units = s.hidden * 2 / 16;
-  using Gather = GatherRows<16>;
-  const auto as_units = [](uint16_t* data) { return reinterpret_cast<Gather::Unit*>(data); };
-  is_right &= run_case(
-      {"rows_gather_bf16", s.kind, 0, bytes_of({x.bytes(), gathered.bytes(), index.bytes()})},
-      [&](Side at) {
-        return Gather{as_units(x.on(at)),
-                      index.on(at),
-                      as_units(gathered.on(at)),
-                      s.tokens,
-                      s.tokens,
-                      units,
-                      RowGroups<Gather::kThreads>::for_columns(units)};
-      },
-      gathered);
   using Combine = CombineRows<BFloat16, 8>;
   Numbers<BFloat16> results(some_values<BFloat16>(rows * s.hidden, 3));
   Numbers<BFloat16> combined(s.tokens * s.hidden);
@@ -170,6 +150,31 @@ bool run_exchange(const Shape& s) {
       },
       combined);
   return is_right;
+}
+
+bool run_gather(const Shape& s) {
+  std::vector<uint16_t> values(static_cast<size_t>(s.tokens * s.hidden));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint16_t>(i * 40503u >> 3);
+  Numbers<uint16_t> x(values);
+  std::vector<int64_t> tokens;
+  for (int64_t t = 0; t < s.tokens; ++t) tokens.push_back(t * 7919 % s.tokens);
+  Numbers<int64_t> index(tokens);
+  Numbers<uint16_t> gathered(s.tokens * s.hidden);
+  const int64_t units = s.hidden * 2 / 16;
+  using Gather = GatherRows<16>;
+  const auto as_units = [](uint16_t* data) { return reinterpret_cast<Gather::Unit*>(data); };
+  return run_case(
+      {"rows_gather_bf16", s.kind, 0, bytes_of({x.bytes(), gathered.bytes(), index.bytes()})},
+      [&](Side at) {
+        return Gather{as_units(x.on(at)),
+                      index.on(at),
+                      as_units(gathered.on(at)),
+                      s.tokens,
+                      s.tokens,
+                      units,
+                      RowGroups<Gather::kThreads>::for_columns(units)};
+      },
+      gathered);
 }
 
 bool run_bottleneck(const Shape& s) {
@@ -305,6 +310,7 @@ bool run_adamw(const Shape& s) {
 
 bool run_all(const Shape& shape) {
   bool is_right = run_router(shape);
+  is_right &= run_gather(shape);
   is_right &= run_exchange(shape);
   is_right &= run_bottleneck(shape);
   is_right &= run_decoder(shape);
