@@ -30,6 +30,8 @@ step() {
     ((SECONDS + limit <= total_limit)) || limit=$((total_limit - SECONDS))
     local status=0
     timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 || status=$?
+    # A filter that selects nothing is a failure, not a success.
+    ! grep -q "0 tests from 0 test suites" "$log" || status=1
     case $status in
       0) result=passed ;;
       124 | 137) result="FAILED: not done within $limit s" ;;
