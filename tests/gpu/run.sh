@@ -65,9 +65,9 @@ say "programs: $built_from${bin:+ ($bin)}"
 preload='' settings=''
 largest=67108864 kernel_size=() steps=40 layouts='NcclOracle.*-*BrainFloat*' rank_counts=(1 2 4)
 # Through sockets a collective takes milliseconds.
-[[ $gpu_count -ge 2 ]] || layouts='NcclOracle.*DoublePrecision:NcclOracle.*OneExpert'
+[[ $gpu_count -ge 2 ]] || layouts='NcclOracle.*DoublePrecision:NcclOracleAll.*OneExpert'
 if [[ -n $fake ]]; then
-  largest=65536 kernel_size=(small) steps=3 layouts='NcclOracle.*OneExpert' OMP_NUM_THREADS=1 rank_counts=(1 2)
+  largest=65536 kernel_size=(small) steps=3 layouts='NcclOracleAll.*OneExpert' OMP_NUM_THREADS=1 rank_counts=(1 2)
   settings=$work/small.yaml preload=LD_PRELOAD=$built/lib/fake_gpu/libcudart.so.13
   cat >"$settings" <<'EOF'
 data: {train: [tests/assets/data/multitask/sample_ming_format_64.json], eval: [], max_length: 128}
