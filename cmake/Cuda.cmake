@@ -4,7 +4,7 @@
 # and molora_add_kernels() compiles .cu files; without it nothing of either is compiled or linked.
 set(MOLORA_HAS_CUDA FALSE)
 if(NOT MOLORA_CUDA STREQUAL "OFF")
-  find_package(CUDAToolkit QUIET)
+  find_package(CUDAToolkit 13.0 QUIET)  # that of LibTorch: one run time in a process
   find_path(MOLORA_NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
   find_library(MOLORA_NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
   if(CUDAToolkit_FOUND AND MOLORA_NCCL_INCLUDE AND MOLORA_NCCL_LIBRARY)
@@ -17,12 +17,12 @@ if(NOT MOLORA_CUDA STREQUAL "OFF")
     target_include_directories(molora::cuda SYSTEM INTERFACE ${MOLORA_NCCL_INCLUDE})
     target_link_libraries(molora::cuda INTERFACE CUDA::cudart ${MOLORA_NCCL_LIBRARY})
   elseif(MOLORA_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "MOLORA_CUDA is ON, but the CUDA toolkit (found: ${CUDAToolkit_FOUND}) or "
+    message(FATAL_ERROR "MOLORA_CUDA is ON, but the CUDA toolkit 13 (found: ${CUDAToolkit_FOUND}) or "
                         "NCCL (header: ${MOLORA_NCCL_INCLUDE}, library: ${MOLORA_NCCL_LIBRARY}) is "
                         "not here. Install both, point CUDAToolkit_ROOT at the toolkit, or leave "
                         "MOLORA_CUDA at AUTO.")
   else()
-    message(STATUS "CUDA or NCCL not found: building for the CPU (MOLORA_CUDA=ON to require them)")
+    message(STATUS "CUDA (13 or newer) or NCCL not found: building for the CPU (MOLORA_CUDA=ON to require them)")
   endif()
 endif()
 
