@@ -176,6 +176,7 @@ void NcclCommunicator::accept(ncclResult_t result, const NcclOperation& operatio
 
 template <typename Calls>
 void NcclCommunicator::issue(const NcclOperation& operation, const Calls& calls) {
+  const auto held = state_->lock();
   state_->follow_compute();
   calls();
   done_ = state_->note(operation);

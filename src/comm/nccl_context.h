@@ -50,6 +50,10 @@ class NcclContext {
   NcclContext() = default;
 };
 
+// What ended this process's communicators; "" when nothing did. What comes after it, of results
+// that never came, is its consequence, whatever it looks like.
+std::string nccl_failure();
+
 // Where a rank's GPU is, for messages and for finding two ranks on one: the bus address.
 std::string gpu_address(int gpu);
 

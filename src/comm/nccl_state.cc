@@ -17,6 +17,7 @@ namespace molora {
 namespace {
 
 constexpr std::chrono::microseconds kPause{20};
+constexpr std::chrono::milliseconds kWatchEvery{50};
 constexpr std::chrono::seconds kEndLimit{10};  // for a communicator to end in order
 
 double seconds(std::chrono::steady_clock::duration duration) {
@@ -26,6 +27,21 @@ double seconds(std::chrono::steady_clock::duration duration) {
 std::string operation_text(const NcclOperation& operation) {
   return fmt::format("{}: {} #{} ({} bytes sent)", operation.group, operation.name,
                      operation.sequence, operation.bytes);
+}
+
+struct ProcessFailure {
+  std::mutex mutex;
+  std::string text;
+};
+ProcessFailure& process_failure() {
+  static ProcessFailure failure;
+  return failure;
+}
+
+void note_nccl_failure(const std::string& text) {
+  ProcessFailure& failure = process_failure();
+  const std::lock_guard held(failure.mutex);
+  if (failure.text.empty()) failure.text = text;
 }
 
 // NCCL's own words for what happened last, which say more than its code does.
@@ -48,9 +64,12 @@ NcclState::NcclState(NcclContext::Options options)
   check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest),
         "cudaStreamCreateWithPriority");
   compute_reached_ = take_event();
+  watchman_ = std::jthread([this](const std::stop_token& stop) { keep_watch(stop); });
 }
 
 NcclState::~NcclState() {
+  watchman_.request_stop();
+  watchman_.join();
   for (const Pending& pending : pending_) cudaEventDestroy(pending.done);
   for (cudaEvent_t event : free_events_) cudaEventDestroy(event);
   if (compute_reached_ != nullptr) cudaEventDestroy(compute_reached_);
@@ -73,6 +92,7 @@ cudaStream_t NcclState::compute_stream() const {
 }
 
 void NcclState::follow_compute() {
+  const auto held = lock();
   check_alive();
   if (MOLORA_MUTANT(kNcclBeforeWork)) return;
   check(cudaEventRecord(compute_reached_, compute_stream()), "cudaEventRecord");
@@ -80,6 +100,7 @@ void NcclState::follow_compute() {
 }
 
 cudaEvent_t NcclState::note(const NcclOperation& operation) {
+  const auto held = lock();
   drop_finished();
   if (pending_.empty()) last_end_ = Clock::now();
   cudaEvent_t done = take_event();
@@ -89,6 +110,7 @@ cudaEvent_t NcclState::note(const NcclOperation& operation) {
 }
 
 void NcclState::lead_compute(cudaEvent_t done) {
+  const auto held = lock();
   check_alive();
   if (MOLORA_MUTANT(kNcclAfterIgnored)) return;
   check(cudaStreamWaitEvent(compute_stream(), done, 0), "cudaStreamWaitEvent");
@@ -141,6 +163,7 @@ void NcclState::wait_until(const std::function<bool()>& is_done) {
 }
 
 void NcclState::watch() {
+  const auto held = lock();
   check_alive();
   drop_finished();
   for (ncclComm_t comm : comms_) {
@@ -187,48 +210,75 @@ bool NcclState::is_over_limit(Clock::time_point since) const {
   return Clock::now() - since > options_.time_limit;
 }
 
+// Never waits for the thread that works: what that one is doing has limits of its own.
+void NcclState::keep_watch(const std::stop_token& stop) {
+  cudaSetDevice(options_.gpu);
+  while (!stop.stop_requested()) {
+    std::this_thread::sleep_for(kWatchEvery);
+    const std::unique_lock held(mutex_, std::try_to_lock);
+    if (!held.owns_lock() || pending_.empty() || !failure_.empty()) continue;
+    try {
+      watch();
+    } catch (const CommError&) {
+      // Kept as failure_, for the thread that works.
+    }
+  }
+}
+
 void NcclState::check_alive() const {
   if (!failure_.empty()) throw CommError(failure_);
 }
 
 void NcclState::fail(const std::string& what) {
+  const auto held = lock();
   if (failure_.empty()) {
     failure_ = what;
-    // Kernels of NCCL that spin for a lost peer end by this; without it the GPU would never be
-    // free.
-    for (ncclComm_t comm : std::exchange(comms_, {})) ncclCommAbort(comm);
+    note_nccl_failure(what);
+    abort_all();
   }
   throw CommError(failure_);
 }
 
+// Kernels of NCCL that spin for a lost peer end by this; without it the GPU would never be free.
+void NcclState::abort_all() {
+  for (ncclComm_t comm : std::exchange(comms_, {})) ncclCommAbort(comm);
+}
+
 void NcclState::remove(ncclComm_t comm) {
+  const auto held = lock();
   try {
     drop_finished();
   } catch (const CommError& error) {
     spdlog::warn("{}", error.what());  // all communicators have ended, this one too
   }
   const auto found = std::find(comms_.begin(), comms_.end(), comm);
-  if (found == comms_.end()) return;  // aborted
-  comms_.erase(found);
-  ncclResult_t result = ncclInProgress;
-  const bool is_orderly = std::uncaught_exceptions() == 0 && pending_.empty();
-  if (is_orderly) {
-    result = ncclCommFinalize(comm);
-    const Clock::time_point begin = Clock::now();
-    while (result == ncclSuccess || result == ncclInProgress) {
-      if (ncclCommGetAsyncError(comm, &result) != ncclSuccess || result == ncclSuccess) break;
-      if (Clock::now() - begin > kEndLimit) break;
-      std::this_thread::sleep_for(kPause);
-    }
+  if (found == comms_.end()) return;
+  // This rank leaves in the middle of its work. Its groups share a stream: none can end in order.
+  if (std::uncaught_exceptions() > 0 || !pending_.empty()) {
+    if (failure_.empty()) failure_ = "this rank's communicators have ended";
+    abort_all();
+    return;
   }
-  if (is_orderly && result == ncclSuccess) {
+  comms_.erase(found);
+  ncclResult_t result = ncclCommFinalize(comm);
+  const Clock::time_point begin = Clock::now();
+  while (result == ncclSuccess || result == ncclInProgress) {
+    if (ncclCommGetAsyncError(comm, &result) != ncclSuccess || result == ncclSuccess) break;
+    if (Clock::now() - begin > kEndLimit) break;
+    std::this_thread::sleep_for(kPause);
+  }
+  if (result == ncclSuccess) {
     ncclCommDestroy(comm);
     return;
   }
-  if (is_orderly) {
-    spdlog::warn("an NCCL communicator did not end in order: {}", nccl_text(comm, result));
-  }
+  spdlog::warn("an NCCL communicator did not end in order: {}", nccl_text(comm, result));
   ncclCommAbort(comm);
+}
+
+std::string nccl_failure() {
+  ProcessFailure& failure = process_failure();
+  const std::lock_guard held(failure.mutex);
+  return failure.text;
 }
 
 }  // namespace molora

@@ -1,12 +1,20 @@
 // What the NCCL communicators of one process share: the stream, the collectives under way, and the
 // end of all of them when one fails. Not for other folders.
+//
+// Beside the thread that works a watchman looks at the collectives under way: that thread may be
+// held where it can look at nothing, in a call of CUDA or LibTorch that waits for the GPU. When the
+// watchman has ended the communicators, the GPU goes on, the thread comes back, and its next call
+// here throws what was found.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <mutex>
+#include <stop_token>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <cuda_runtime_api.h>
@@ -38,7 +46,8 @@ class NcclState {
   int gpu() const { return options_.gpu; }
 
   void add(ncclComm_t comm) { comms_.push_back(comm); }
-  // Ends the communicator: in order when nothing is amiss, else at once. Never throws.
+  // Ends the communicator: in order when nothing is amiss, else at once and with it all others.
+  // Never throws.
   void remove(ncclComm_t comm);
 
   // The communication stream from here on comes after the calling thread's compute stream.
@@ -54,6 +63,9 @@ class NcclState {
   // Whether the stream has come to the event. Throws when the GPU says it never will.
   bool is_reached(cudaEvent_t event);
 
+  // Held while calls of NCCL are made: the watchman ends nothing in the middle of them.
+  [[nodiscard]] std::unique_lock<std::recursive_mutex> lock() { return std::unique_lock(mutex_); }
+
   void wait_until(const std::function<bool()>& is_done);
   // Throws the error that ended the communicators, once there was one.
   void check_alive() const;
@@ -68,6 +80,7 @@ class NcclState {
     cudaEvent_t done = nullptr;
     Clock::time_point issued;
   };
+  void abort_all();
   void watch();
   void drop_finished();
   std::string describe(const Pending& pending, Clock::duration waited) const;
@@ -75,7 +88,10 @@ class NcclState {
   cudaEvent_t take_event();
   cudaStream_t compute_stream() const;
 
+  void keep_watch(const std::stop_token& stop);
+
   NcclContext::Options options_;
+  std::recursive_mutex mutex_;  // of all below
   cudaStream_t stream_ = nullptr;
   cudaEvent_t compute_reached_ = nullptr;
   std::vector<ncclComm_t> comms_;
@@ -83,6 +99,7 @@ class NcclState {
   Clock::time_point last_end_;   // when the latest of them was seen to have ended
   std::vector<cudaEvent_t> free_events_;
   std::string failure_;
+  std::jthread watchman_;  // last: it uses all of the above
 };
 
 }  // namespace molora

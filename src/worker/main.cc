@@ -14,6 +14,7 @@
 #include "base/build_features.h"
 #include "base/log.h"
 #include "comm/mpi_env.h"
+#include "comm/nccl_context.h"
 #include "config/load_config.h"
 #include "launcher/rank_agent.h"
 #include "launcher/supervisor.h"
@@ -147,6 +148,12 @@ ExitCode run_rank(MpiEnvironment& environment, const ParsedOrError& line, BlackB
 
 // An exception becomes an exit code, a line of the log, and the word of the black box.
 int fail(const std::exception& error, MpiEnvironment* environment, BlackBox* box) {
+  const std::string lost = nccl_failure();
+  if (!lost.empty() && dynamic_cast<const CommError*>(&error) == nullptr &&
+      dynamic_cast<const FailedTogether*>(&error) == nullptr) {
+    spdlog::debug("after that: {}", error.what());
+    return fail(CommError(lost), environment, box);
+  }
   const auto* known = dynamic_cast<const FailedTogether*>(&error);
   const FaultKind fault = known != nullptr ? known->fault() : fault_of(error);
   const ExitCode code = exit_code_of(fault);

@@ -91,11 +91,12 @@ class NcclFaultE2E(GpuJob):
         self.assertRegex(error, r"all_to_all|all_gather")
 
     def test_errors_of_nccl_end_with_code_76(self):
-        for kind in ("async", "call", "remote", "hang", "inprogress_forever"):
+        for kind, operation in (("async", 40), ("call", 40), ("remote", 40), ("hang", 40), ("inprogress_forever", 40),
+                                ("init", 1)):
             with self.subTest(kind=kind):
-                os.environ["FAKE_NCCL_FAIL"] = f"rank=1,op=40,kind={kind}"
+                os.environ["FAKE_NCCL_FAIL"] = f"rank=1,op={operation},kind={kind}"
                 _, error = self.train(f"fault-{kind}", 2, *ON_GPU, *parallel(ep=2, exchange="tokens"),
-                                      "parallel.collective_timeout=10", expect=EXIT_PEER)
+                                      "parallel.collective_timeout=5", expect=EXIT_PEER)
                 self.assertRegex(error, "NCCL|parallel.collective_timeout")
 
     def test_what_cannot_work_is_refused(self):

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "device/compute_device.h"
+#include "kernels/kernel_choice.h"
 #include "support/oracle.h"
 
 namespace molora {
@@ -62,14 +63,17 @@ Waits waits_of_step(const OracleCase& of, int64_t num_micro_steps) {
 TEST(HostWaits, AStepHasTwoAtItsEnd) {
   constexpr Waits kAtTheEnd{.said = 2, .hidden = 0};
   OracleCase of;
+  choose_kernels(KernelChoice::kFused);
   for (const auto recompute : {TrainConfig::none, TrainConfig::selective, TrainConfig::full}) {
     of.recompute = recompute;
     EXPECT_EQ(waits_of_step(of, 1), kAtTheEnd);
-    EXPECT_EQ(waits_of_step(of, 4), kAtTheEnd);
+    EXPECT_EQ(waits_of_step(of, 3), kAtTheEnd);
   }
   of.type = at::kBFloat16;
   of.model["head_dim"] = 8;
   EXPECT_EQ(waits_of_step(of, 2), kAtTheEnd);
+  choose_kernels(KernelChoice::kAten);
+  EXPECT_EQ(waits_of_step(of, 1), kAtTheEnd);
 }
 
 }  // namespace

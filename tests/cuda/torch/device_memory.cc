@@ -69,7 +69,9 @@ class OnDeviceOf {
 // cudaFreeHost() waits for the whole device, so page-locked memory goes back when nothing is
 // queued.
 bool is_in_use(const Dying& dying) {
-  const auto is_pending = [](cudaEvent_t event) { return cudaEventQuery(event) != cudaSuccess; };
+  const auto is_pending = [](cudaEvent_t event) {
+    return !is_done_yet(cudaEventQuery(event), "cudaEventQuery");
+  };
   if (std::any_of(dying.awaited.begin(), dying.awaited.end(), is_pending)) return true;
   return dying.block.kind == Kind::kPinned &&
          fake_cuda_device_is_idle(dying.block.home.device_index()) == 0;
