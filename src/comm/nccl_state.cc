@@ -105,6 +105,7 @@ cudaEvent_t NcclState::note(const NcclOperation& operation) {
   if (pending_.empty()) last_end_ = Clock::now();
   cudaEvent_t done = take_event();
   pending_.push_back({operation, current_place(), done, Clock::now()});
+  latest_ = operation;
   check(cudaEventRecord(done, stream_), "cudaEventRecord");
   return done;
 }
@@ -171,8 +172,9 @@ void NcclState::watch() {
     const ncclResult_t asked = ncclCommGetAsyncError(comm, &result);
     if (asked != ncclSuccess) result = asked;
     if (result == ncclSuccess || result == ncclInProgress) continue;
-    const std::string where =
-        pending_.empty() ? "no collective under way" : describe(pending_.front(), {});
+    const std::string where = pending_.empty()
+                                  ? "the latest collective was " + operation_text(latest_)
+                                  : describe(pending_.front(), {});
     fail(
         fmt::format("NCCL failed: {}; {}. Another rank was probably lost; look for the first error "
                     "in the other ranks' output",

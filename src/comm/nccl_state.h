@@ -96,7 +96,8 @@ class NcclState {
   cudaEvent_t compute_reached_ = nullptr;
   std::vector<ncclComm_t> comms_;
   std::deque<Pending> pending_;  // in the order of the stream
-  Clock::time_point last_end_;   // when the latest of them was seen to have ended
+  NcclOperation latest_;
+  Clock::time_point last_end_;  // when the latest of them was seen to have ended
   std::vector<cudaEvent_t> free_events_;
   std::string failure_;
   std::jthread watchman_;  // last: it uses all of the above
