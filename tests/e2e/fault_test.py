@@ -188,8 +188,9 @@ class FaultLimitsE2E(FaultCase):
     """When the supervisor gives up."""
 
     def test_no_progress_ends_the_run(self):
-        output = self.run_with("loop", "attempt=0,step=14,rank=0,phase=forward,kind=kill", "supervisor.max_restarts=2",
-                               expect=EXIT_PEER)
+        # The pause lets the save before the kill be finished: a restart that gets further is progress.
+        faults = "attempt=0,step=13,rank=0,phase=forward,kind=slow,seconds=2;attempt=0,step=14,rank=0,phase=forward,kind=kill"
+        output = self.run_with("loop", faults, "supervisor.max_restarts=2", expect=EXIT_PEER)
         reasons = self.reasons("loop")
         self.assertEqual(len(reasons), 3)
         self.assertEqual([int(r["attempt"]) for r in reasons], [1, 2, 3])
