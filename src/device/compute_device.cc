@@ -92,7 +92,8 @@ int load_cuda() {
   if (!at::hasCUDA()) {
     // LibTorch keeps the first answer. A library with devices and the answer "no" do not go
     // together.
-    MOLORA_CHECK(c10::impl::getDeviceGuardImpl(at::kCUDA)->deviceCount() == 0,
+    MOLORA_CHECK(!c10::impl::hasDeviceGuardImpl(at::kCUDA) ||
+                     c10::impl::getDeviceGuardImpl(at::kCUDA)->deviceCount() == 0,
                  "LibTorch was asked for CUDA before load_cuda()");
     throw ConfigError(
         "device.kind is cuda, but no GPU is seen: no NVIDIA driver is loaded, or "
