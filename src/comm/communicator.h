@@ -3,9 +3,8 @@
 // Ordering:  every member issues the same sequence of calls with matching sizes; a mismatch is a
 //            fault of the program that hangs or is refused, depending on the back end.
 // Threads:   one thread issues the calls of a communicator.
-// Buffers:   raw bytes; none may overlap another buffer of the same call. Where they lie, and what
-// a
-//            call's return means, says BufferPlace.
+// Buffers:   raw bytes; none may overlap another buffer of the same call. Where they lie and what a
+//            call's return means: BufferPlace.
 // Failure:   after a CommError only destruction is allowed.
 // Size one:  a communicator of one rank never reaches its back end; the wrappers below return at
 //            once, so that no caller has a special case.
@@ -84,7 +83,7 @@ class Communicator {
 
   // One communicator for each value of `group`, over the members that gave it, in their order here.
   // Each member gets its own group's. Collective over all members. REQUIRES: host buffers; a
-  // communicator of a GPU is made from the split one of the host (nccl_communicator.h).
+  // communicator of a GPU is made from the split one of the host (nccl_context.h).
   [[nodiscard]] std::unique_ptr<Communicator> split(const std::string& name, int group);
 
  protected:

@@ -74,6 +74,7 @@ class NcclCommunicator final : public Communicator {
 
   void connect(Communicator& host);
   void warm_up();
+  void wait_on_host();  // for the latest collective
   NcclOperation operation(const char* name, size_t bytes) const;
   // Puts calls of NCCL on the stream, after the compute stream's work.
   template <typename Calls>
@@ -139,8 +140,7 @@ void NcclCommunicator::warm_up() {
   const auto try_out = [&](const char* name, int factor, const auto& collective) {
     collective();
     do_wait();
-    cudaEvent_t end = done_;
-    state_->wait_until([this, end] { return state_->is_reached(end); });
+    wait_on_host();
     state_->check(
         cudaMemcpy(got.data(), all.subspan(members + 1).data(), members, cudaMemcpyDeviceToHost),
         "cudaMemcpy");
@@ -223,8 +223,7 @@ void NcclCommunicator::do_barrier() {
   const std::span<std::byte> all(scratch_, 2 * members + 2);
   do_all_gather(all.subspan(members, 1), all.subspan(members + 1, members),
                 std::vector<size_t>(members, 1));
-  cudaEvent_t end = done_;
-  state_->wait_until([this, end] { return state_->is_reached(end); });
+  wait_on_host();
 }
 
 void NcclCommunicator::do_broadcast(std::span<std::byte> buffer, int root) {
@@ -301,6 +300,10 @@ void NcclCommunicator::do_start_equal_all_to_all(std::span<const std::byte> send
 }
 
 void NcclCommunicator::do_wait() { state_->lead_compute(done_); }
+
+void NcclCommunicator::wait_on_host() {
+  state_->wait_until([this] { return state_->is_reached(done_); });
+}
 
 class ProcessNcclContext final : public NcclContext {
  public:

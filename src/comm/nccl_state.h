@@ -45,7 +45,10 @@ class NcclState {
   cudaStream_t stream() const { return stream_; }
   int gpu() const { return options_.gpu; }
 
-  void add(ncclComm_t comm) { comms_.push_back(comm); }
+  void add(ncclComm_t comm) {
+    const auto held = lock();
+    comms_.push_back(comm);
+  }
   // Ends the communicator: in order when nothing is amiss, else at once and with it all others.
   // Never throws.
   void remove(ncclComm_t comm);

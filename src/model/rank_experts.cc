@@ -60,16 +60,29 @@ Tensor place_pairs(const Tensor& values, const Tensor& pairs, int64_t num_tokens
       .view({num_tokens, num_experts * lora_rank});
 }
 
+// Choices as places among some experts, and whether they are of those.
+struct LocalChoices {
+  Tensor place_TK;    // [tokens, k] int64
+  Tensor is_held_TK;  // [tokens, k] bool
+
+  LocalChoices(const Tensor& chosen_TK, const Slice& held)
+      : place_TK(chosen_TK - held.begin),
+        is_held_TK((place_TK >= 0).logical_and(place_TK < held.length)) {}
+
+  // The place, or `elsewhere`, of each of r values: [tokens, k, r].
+  Tensor index_TKr(int64_t elsewhere, int64_t lora_rank) const {
+    return at::where(is_held_TK, place_TK, elsewhere).unsqueeze(2).expand({-1, -1, lora_rank});
+  }
+};
+
 // [tokens, experts of `held` * r] -> the values of each token's k choices, zero for experts that
 // are not held: [tokens, k, r].
 Tensor take_slots(const Tensor& values_TR, const Tensor& chosen_TK, const Slice& held,
                   int64_t lora_rank) {
-  const Tensor local_TK = chosen_TK - held.begin;
-  const Tensor is_held_TK = (local_TK >= 0).logical_and(local_TK < held.length);
-  const Tensor index_TKr =
-      at::where(is_held_TK, local_TK, 0).unsqueeze(2).expand({-1, -1, lora_rank});
-  const Tensor taken_TKr = values_TR.view({-1, held.length, lora_rank}).gather(1, index_TKr);
-  return taken_TKr.masked_fill(is_held_TK.logical_not().unsqueeze(2), 0.0);
+  const LocalChoices local(chosen_TK, held);
+  const Tensor taken_TKr =
+      values_TR.view({-1, held.length, lora_rank}).gather(1, local.index_TKr(0, lora_rank));
+  return taken_TKr.masked_fill(local.is_held_TK.logical_not().unsqueeze(2), 0.0);
 }
 
 // The reverse for experts of `held`, 0 where a token has not chosen one.
@@ -77,10 +90,7 @@ Tensor place_slots(const Tensor& slots_TKr, const Tensor& chosen_TK, const Slice
   const int64_t num_tokens = slots_TKr.size(0);
   const int64_t lora_rank = slots_TKr.size(2);
   // Slots of other ranks' experts go to a place behind the last, which is cut off.
-  const Tensor local_TK = chosen_TK - held.begin;
-  const Tensor is_held_TK = (local_TK >= 0).logical_and(local_TK < held.length);
-  const Tensor index_TKr =
-      at::where(is_held_TK, local_TK, held.length).unsqueeze(2).expand({-1, -1, lora_rank});
+  const Tensor index_TKr = LocalChoices(chosen_TK, held).index_TKr(held.length, lora_rank);
   return at::zeros({num_tokens, held.length + 1, lora_rank}, slots_TKr.options())
       .scatter(1, index_TKr, slots_TKr)
       .slice(1, 0, held.length)
