@@ -4,6 +4,7 @@
 #include "base/philox.h"
 #include "kernels/dropout.h"
 #include "kernels/gating.h"
+#include "model/input_products.h"
 
 namespace molora {
 
@@ -31,12 +32,42 @@ Tensor project_down(const Tensor& x_TD, const Tensor& lora_A, const LinearAdapte
   return at::linear(dropped_TD, a_RD);
 }
 
+InputReading read_input(const Tensor& x_TD, const std::vector<FrozenLinear>& frozen,
+                        const std::vector<ReadingAdapter>& adapters, const ForwardContext& context,
+                        const TokenIds& ids) {
+  // Dropout gives each adapter an input of its own.
+  const auto is_dropped = [&](const ReadingAdapter& reading) {
+    return has_dropout(*reading.adapter, context);
+  };
+  std::vector<Tensor> matrices_RD;
+  for (const ReadingAdapter& reading : adapters) {
+    if (reading.lora_A.defined() && !is_dropped(reading)) {
+      matrices_RD.push_back(reading.lora_A.flatten(0, 1).to(x_TD.scalar_type()));
+    }
+    if (reading.router_weight.defined()) matrices_RD.push_back(reading.router_weight);
+  }
+  InputProducts products = input_products(x_TD, frozen, matrices_RD);
+  InputReading result{std::move(products.frozen_TO), {}};
+  auto next = products.trained_TR.begin();
+  for (const ReadingAdapter& reading : adapters) {
+    AdapterReading of;
+    if (reading.lora_A.defined()) {
+      of.u_TR = is_dropped(reading) ? project_down(x_TD, reading.lora_A, *reading.adapter, context,
+                                                   ids, reading.columns)
+                                    : *next++;
+    }
+    if (reading.router_weight.defined()) of.router_TE = *next++;
+    result.adapters.push_back(of);
+  }
+  return result;
+}
+
 Tensor apply_gates(const Tensor& u_TR, const Tensor& weights_TE, const AdapterSpec& spec) {
   return gate_and_scale(u_TR, weights_TE, spec.scale, spec.lora_rank);
 }
 
-Tensor add_up(const Tensor& out_TO, const Tensor& h_TR, const Tensor& lora_B) {
-  return at::addmm(out_TO, h_TR, lora_B.flatten(0, 1).to(h_TR.scalar_type()));
+Tensor add_up(Tensor out_TO, const Tensor& h_TR, const Tensor& lora_B) {
+  return out_TO.addmm_(h_TR, lora_B.flatten(0, 1).to(h_TR.scalar_type()));
 }
 
 }  // namespace molora

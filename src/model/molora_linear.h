@@ -13,15 +13,11 @@
 #include <ATen/ATen.h>
 
 #include "model/forward_context.h"
+#include "model/frozen_linear.h"
 
 namespace molora {
 
 using at::Tensor;
-
-struct FrozenLinear {
-  Tensor weight_OD;  // [out, in], or this rank's slice
-  Tensor bias_O;     // [out], or undefined
-};
 
 // x_TD: [tokens, in]. Returns [tokens, out] in x's type. `adapter` null: the frozen linear alone.
 Tensor adapted_linear(const Tensor& x_TD, const FrozenLinear& base, const LinearAdapter* adapter,

@@ -20,6 +20,11 @@ bool is_dispatched(const LinearAdapter* adapter) {
   return adapter != nullptr && adapter->place.mode == ExchangeMode::kTokens;
 }
 
+// Computed beside the base, on this rank's own tokens or columns.
+bool is_local(const LinearAdapter* adapter) {
+  return adapter != nullptr && adapter->place.mode != ExchangeMode::kTokens;
+}
+
 // A and B as this rank uses them: its own, or, in `gather` mode, those of all experts, cut to its
 // slice of the linear.
 struct UsedExperts {
@@ -62,36 +67,45 @@ Tensor padded_to_all(const Tensor& delta_tO, const ForwardPass& pass) {
                  0);
 }
 
-// h of a column-parallel adapter whose A is whole here: [all tokens, E * r]. x: the state between
-// linears, inside the border.
-Tensor column_bottleneck(const Tensor& x, const Tensor& lora_A, const LinearAdapter& adapter,
+// An adapter of this rank that reads the base's own input.
+ReadingAdapter reading_adapter(const LinearAdapter& adapter, const UsedExperts& used) {
+  return {&adapter, used.lora_A, adapter.router_weight, adapter.place.inputs};
+}
+
+// Whether the adapter reads all tokens; else, with sequence parallelism, this rank's.
+bool reads_all_tokens(const LinearAdapter& adapter, const ForwardPass& pass) {
+  return adapter.place.mode == ExchangeMode::kRank || !pass.is_sequence_split();
+}
+
+// h of a column-parallel adapter: [all tokens, E * r].
+Tensor column_bottleneck(const AdapterReading& reading, const LinearAdapter& adapter,
                          const ForwardPass& pass) {
-  const ForwardContext& context = pass.context();
+  if (adapter.place.mode == ExchangeMode::kRank) {
+    return rank_column_bottleneck(reading, adapter, pass);
+  }
   const bool is_split = pass.is_sequence_split();
-  const TokenIds ids =
-      is_split ? token_ids(context.batch, pass.own_tokens()) : token_ids(context.batch);
-  const Tensor u_TR = project_down(x, lora_A, adapter, context, ids, adapter.place.inputs);
   Tensor weights_TE;
   if (adapter.spec.has_router()) {
-    weights_TE = route(x, adapter, is_split ? context.routing : counted_once(pass)).weights_TE;
+    weights_TE = route_product(reading.router_TE, adapter,
+                               is_split ? pass.context().routing : counted_once(pass))
+                     .weights_TE;
   }
-  Tensor h_TR = apply_gates(u_TR, weights_TE, adapter.spec);
+  Tensor h_TR = apply_gates(reading.u_TR, weights_TE, adapter.spec);
   if (!is_split) return h_TR;
   return MOLORA_MUTANT(kBottleneckOwnTokensOnly) ? padded_to_all(h_TR, pass)
                                                  : gather_rows(pass.tp(), h_TR, pass.token_rows());
 }
 
-// h of a row-parallel adapter whose B is whole here, a partial sum: [all tokens, E * r].
-Tensor row_bottleneck(const Tensor& x_Td, const Tensor& lora_A, const LinearAdapter& adapter,
+// h of a row-parallel adapter, a partial sum in every mode but `rank`: [all tokens, E * r].
+Tensor row_bottleneck(const AdapterReading& reading, const LinearAdapter& adapter,
                       const ForwardPass& pass) {
-  const ForwardContext& context = pass.context();
-  const Tensor u_TR =
-      project_down(x_Td, lora_A, adapter, context, token_ids(context.batch), adapter.place.inputs);
+  if (adapter.place.mode == ExchangeMode::kRank) return rank_row_bottleneck(reading, adapter, pass);
   Tensor weights_TE;
   if (adapter.spec.has_router()) {
-    weights_TE = route_split_columns(x_Td, adapter, statistics_once(pass), pass.tp()).weights_TE;
+    weights_TE = route_partial_product(reading.router_TE, adapter, statistics_once(pass), pass.tp())
+                     .weights_TE;
   }
-  return apply_gates(u_TR, weights_TE, adapter.spec);
+  return apply_gates(reading.u_TR, weights_TE, adapter.spec);
 }
 
 // The state between linears as the base reads it (all tokens) and as adapters read it.
@@ -111,19 +125,43 @@ ColumnInput enter(const Tensor& x, const ForwardPass& pass) {
   return {all_TD, all_TD, own_rows(all_TD, pass)};
 }
 
-Tensor add_column_adapter(const Tensor& out_TO, const ColumnInput& input,
-                          const LinearAdapter& adapter, const ForwardPass& pass) {
-  if (adapter.place.mode == ExchangeMode::kRank) {
-    return add_up(out_TO, rank_column_bottleneck(input.all_TD, adapter, pass), adapter.lora_B);
-  }
-  const UsedExperts used = used_experts(adapter, out_TO.scalar_type(), pass);
-  return add_up(out_TO, column_bottleneck(input.state_TD, used.lora_A, adapter, pass), used.lora_B);
-}
-
 ColumnLayout columns_of(const LinearAdapter& adapter, const ForwardPass& pass) {
   const LinearPlace& place = adapter.place;
   return {place.splits, pass.token_rows(),
           is_column_parallel(place.kind) ? place.size.out : place.size.in};
+}
+
+// The base's outputs of a group and what its local adapters make of the input, by linear.
+InputReading read_column_input(const ColumnInput& input, std::span<const SplitLinear> linears,
+                               const std::vector<UsedExperts>& used, const ForwardPass& pass) {
+  const ForwardContext& context = pass.context();
+  std::vector<FrozenLinear> frozen;
+  std::vector<ReadingAdapter> of_all;
+  std::vector<ReadingAdapter> of_own;
+  for (size_t i = 0; i < linears.size(); ++i) {
+    frozen.push_back(*linears[i].base);
+    const LinearAdapter* adapter = linears[i].adapter;
+    if (!is_local(adapter)) continue;
+    (reads_all_tokens(*adapter, pass) ? of_all : of_own)
+        .push_back(reading_adapter(*adapter, used[i]));
+  }
+  InputReading all = read_input(input.all_TD, frozen, of_all, context, token_ids(context.batch));
+  InputReading own;
+  if (!of_own.empty()) {
+    own = read_input(input.state_TD, {}, of_own, context,
+                     token_ids(context.batch, pass.own_tokens()));
+  }
+  InputReading result{std::move(all.outputs_TO), {}};
+  auto next_all = all.adapters.begin();
+  auto next_own = own.adapters.begin();
+  for (const SplitLinear& linear : linears) {
+    AdapterReading reading;
+    if (is_local(linear.adapter)) {
+      reading = reads_all_tokens(*linear.adapter, pass) ? *next_all++ : *next_own++;
+    }
+    result.adapters.push_back(reading);
+  }
+  return result;
 }
 
 }  // namespace
@@ -132,19 +170,22 @@ std::vector<Tensor> column_linears(const Tensor& x, std::span<const SplitLinear>
                                    const ForwardPass& pass) {
   const ColumnInput input = enter(x, pass);
   std::vector<const LinearAdapter*> dispatched;
+  std::vector<UsedExperts> used;
   for (const SplitLinear& linear : linears) {
     if (is_dispatched(linear.adapter)) dispatched.push_back(linear.adapter);
+    used.push_back(is_local(linear.adapter)
+                       ? used_experts(*linear.adapter, input.all_TD.scalar_type(), pass)
+                       : UsedExperts{});
   }
   std::optional<TokenExperts> away;
   if (!dispatched.empty()) away.emplace(input.own_tD, dispatched, pass);
 
-  std::vector<Tensor> outputs;
-  for (const SplitLinear& linear : linears) {
-    outputs.push_back(at::linear(input.all_TD, linear.base->weight_OD, linear.base->bias_O));
-  }
+  InputReading reading = read_column_input(input, linears, used, pass);
+  std::vector<Tensor>& outputs = reading.outputs_TO;
   for (size_t i = 0; i < linears.size(); ++i) {
-    if (linears[i].adapter == nullptr || is_dispatched(linears[i].adapter)) continue;
-    outputs[i] = add_column_adapter(outputs[i], input, *linears[i].adapter, pass);
+    if (!is_local(linears[i].adapter)) continue;
+    const Tensor h_TR = column_bottleneck(reading.adapters[i], *linears[i].adapter, pass);
+    outputs[i] = add_up(outputs[i], h_TR, used[i].lora_B);
   }
   if (!away) return outputs;
   const std::vector<Tensor> results = away->results();
@@ -158,24 +199,27 @@ std::vector<Tensor> column_linears(const Tensor& x, std::span<const SplitLinear>
 }
 
 Tensor row_linear(const Tensor& x_Td, const SplitLinear& linear, const ForwardPass& pass) {
+  const ForwardContext& context = pass.context();
   const LinearAdapter* adapter = linear.adapter;
   std::optional<TokenExperts> away;
   if (is_dispatched(adapter)) {
     away.emplace(columns_to_rows(pass.tp(), x_Td, columns_of(*adapter, pass)),
                  std::vector<const LinearAdapter*>{adapter}, pass);
   }
+  FrozenLinear base = *linear.base;
   // The bias is whole on every rank and enters once.
-  const bool adds_bias = pass.tp().rank() == 0 || MOLORA_MUTANT(kBiasOnEveryRank);
-  Tensor partial_TO =
-      at::linear(x_Td, linear.base->weight_OD, adds_bias ? linear.base->bias_O : Tensor());
-  if (adapter != nullptr && !away) {
-    if (adapter->place.mode == ExchangeMode::kRank) {
-      partial_TO = add_up(partial_TO, rank_row_bottleneck(x_Td, *adapter, pass), adapter->lora_B);
-    } else {
-      const UsedExperts used = used_experts(*adapter, x_Td.scalar_type(), pass);
-      partial_TO =
-          add_up(partial_TO, row_bottleneck(x_Td, used.lora_A, *adapter, pass), used.lora_B);
-    }
+  if (pass.tp().rank() != 0 && !MOLORA_MUTANT(kBiasOnEveryRank)) base.bias_O.reset();
+  UsedExperts used;
+  std::vector<ReadingAdapter> readers;
+  if (is_local(adapter)) {
+    used = used_experts(*adapter, x_Td.scalar_type(), pass);
+    readers.push_back(reading_adapter(*adapter, used));
+  }
+  const InputReading reading = read_input(x_Td, {base}, readers, context, token_ids(context.batch));
+  Tensor partial_TO = reading.outputs_TO.front();
+  if (is_local(adapter)) {
+    partial_TO =
+        add_up(partial_TO, row_bottleneck(reading.adapters.front(), *adapter, pass), used.lora_B);
   }
   if (pass.is_sequence_split()) {
     const Tensor out_tO = MOLORA_MUTANT(kRowBorderDropped)

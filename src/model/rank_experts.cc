@@ -3,7 +3,6 @@
 #include <vector>
 
 #include "base/mutation.h"
-#include "model/bottleneck.h"
 #include "model/replicated_tokens.h"
 #include "model/router.h"
 #include "parallel/regions.h"
@@ -110,14 +109,11 @@ Tensor weights_held(const Routing& routing, const LinearAdapter& adapter) {
 
 }  // namespace
 
-Tensor rank_column_bottleneck(const Tensor& x_TD, const LinearAdapter& adapter,
+Tensor rank_column_bottleneck(const AdapterReading& reading, const LinearAdapter& adapter,
                               const ForwardPass& pass) {
-  const ForwardContext& context = pass.context();
   const AdapterSpec& spec = adapter.spec;
-  const Routing routing = route(x_TD, adapter, counted_once(pass));
-  const Tensor u_TR = project_down(x_TD, adapter.lora_A, adapter, context, token_ids(context.batch),
-                                   adapter.place.inputs);
-  const Tensor h_TR = apply_gates(u_TR, weights_held(routing, adapter), spec);
+  const Routing routing = route_product(reading.router_TE, adapter, counted_once(pass));
+  const Tensor h_TR = apply_gates(reading.u_TR, weights_held(routing, adapter), spec);
   if (pass.has_fixed_shapes()) {
     const Tensor own_TKr =
         take_slots(h_TR, routing.chosen_TK, adapter.place.experts, spec.lora_rank);
@@ -130,16 +126,15 @@ Tensor rank_column_bottleneck(const Tensor& x_TD, const LinearAdapter& adapter,
     mask.slice(0, pairs.held.begin, pairs.held.end()).fill_(1);
     rows = rows * mask;
   }
-  return place_pairs(rows, pairs.all, x_TD.size(0), spec.num_experts);
+  return place_pairs(rows, pairs.all, h_TR.size(0), spec.num_experts);
 }
 
-Tensor rank_row_bottleneck(const Tensor& x_Td, const LinearAdapter& adapter,
+Tensor rank_row_bottleneck(const AdapterReading& reading, const LinearAdapter& adapter,
                            const ForwardPass& pass) {
-  const ForwardContext& context = pass.context();
   const AdapterSpec& spec = adapter.spec;
-  const Routing routing = route_split_columns(x_Td, adapter, statistics_once(pass), pass.tp());
-  const Tensor partial_TR = project_down(x_Td, adapter.lora_A, adapter, context,
-                                         token_ids(context.batch), adapter.place.inputs);
+  const Routing routing =
+      route_partial_product(reading.router_TE, adapter, statistics_once(pass), pass.tp());
+  const Tensor& partial_TR = reading.u_TR;
   if (pass.has_fixed_shapes()) {
     const Tensor partial_TKr =
         take_slots(partial_TR, routing.chosen_TK, {0, spec.num_experts}, spec.lora_rank);
@@ -152,7 +147,8 @@ Tensor rank_row_bottleneck(const Tensor& x_Td, const LinearAdapter& adapter,
   const Tensor rows = MOLORA_MUTANT(kBottleneckPartial)
                           ? partial.slice(0, pairs.held.begin, pairs.held.end())
                           : scatter_rows(pass.tp(), partial, pairs.rows);
-  const Tensor u_TR = place_pairs(rows, pairs.own, x_Td.size(0), adapter.place.experts.length);
+  const Tensor u_TR =
+      place_pairs(rows, pairs.own, partial_TR.size(0), adapter.place.experts.length);
   return apply_gates(u_TR, weights_held(routing, adapter), spec);
 }
 

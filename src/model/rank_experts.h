@@ -14,18 +14,20 @@
 #include <ATen/ATen.h>
 
 #include "model/adapter.h"
+#include "model/bottleneck.h"
 #include "model/parallel_layout.h"
 
 namespace molora {
 
 using at::Tensor;
 
-// x_TD: all tokens, whole width. Returns h of all experts: [tokens, E * r].
-Tensor rank_column_bottleneck(const Tensor& x_TD, const LinearAdapter& adapter,
+// reading: of all tokens, whole width. Returns h of all experts: [tokens, E * r].
+Tensor rank_column_bottleneck(const AdapterReading& reading, const LinearAdapter& adapter,
                               const ForwardPass& pass);
 
-// x_Td: all tokens, this rank's columns. Returns h of the experts held here: [tokens, E / tp * r].
-Tensor rank_row_bottleneck(const Tensor& x_Td, const LinearAdapter& adapter,
+// reading: of all tokens, this rank's columns. Returns h of the experts held here: [tokens, E / tp
+// * r].
+Tensor rank_row_bottleneck(const AdapterReading& reading, const LinearAdapter& adapter,
                            const ForwardPass& pass);
 
 }  // namespace molora

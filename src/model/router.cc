@@ -139,19 +139,22 @@ Tensor Routing::chosen_TE() const {
 Routing route(const Tensor& x_TD, const LinearAdapter& adapter, const RoutingContext& context) {
   MOLORA_CHECK(adapter.spec.has_router());
   const at::ScalarType precision = adapter.router_weight.scalar_type();
-  const Tensor logits_TE =
-      at::linear(x_TD.to(precision), adapter.router_weight, adapter.router_bias);
+  return route_product(at::linear(x_TD.to(precision), adapter.router_weight), adapter, context);
+}
+
+Routing route_product(const Tensor& product_TE, const LinearAdapter& adapter,
+                      const RoutingContext& context) {
+  MOLORA_CHECK(adapter.spec.has_router());
+  const Tensor logits_TE = product_TE + adapter.router_bias;
   return choose(with_auxiliary_gradient(logits_TE, adapter, context), adapter, context);
 }
 
-Routing route_split_columns(const Tensor& x_Td, const LinearAdapter& adapter,
-                            const RoutingContext& context, Communicator& tp) {
+Routing route_partial_product(const Tensor& product_TE, const LinearAdapter& adapter,
+                              const RoutingContext& context, Communicator& tp) {
   MOLORA_CHECK(adapter.spec.has_router());
-  const at::ScalarType precision = adapter.router_weight.scalar_type();
-  Tensor partial_TE = at::linear(x_Td.to(precision), adapter.router_weight);
   // The bias is whole on every rank and enters once.
   const bool adds_bias = tp.rank() == 0 || MOLORA_MUTANT(kRouterBiasOnEveryRank);
-  partial_TE = partial_TE + adapter.router_bias * (adds_bias ? 1.0 : 0.0);
+  const Tensor partial_TE = product_TE + adapter.router_bias * (adds_bias ? 1.0 : 0.0);
   const Tensor logits_TE =
       MOLORA_MUTANT(kRouterLogitsPartial) ? partial_TE : reduce_from(tp, partial_TE);
   // Between the two sums the gradient is whole on every rank: here the auxiliary part joins.

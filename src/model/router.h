@@ -81,11 +81,16 @@ struct Routing {
 // x_TD: [tokens, in]. Differentiable with respect to x and the router.
 Routing route(const Tensor& x_TD, const LinearAdapter& adapter, const RoutingContext& context);
 
-// The same when each tp rank has a part of x's columns: [tokens, inputs held], and of the router's.
+// The same from x W_s^T in the router's precision, [tokens, experts], which was computed with the
+// other products of x (model/bottleneck.h).
+Routing route_product(const Tensor& product_TE, const LinearAdapter& adapter,
+                      const RoutingContext& context);
+
+// The same when each tp rank has the product of its part of x's columns and of the router's.
 // Two collectives: the sum of the logits, [tokens, experts] in the router's precision; in the
 // backward pass the sum of their gradients, because every rank uses the weights in its own part of
 // the work. All ranks come to the same choices.
-Routing route_split_columns(const Tensor& x_Td, const LinearAdapter& adapter,
-                            const RoutingContext& context, Communicator& tp);
+Routing route_partial_product(const Tensor& product_TE, const LinearAdapter& adapter,
+                              const RoutingContext& context, Communicator& tp);
 
 }  // namespace molora

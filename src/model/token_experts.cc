@@ -13,10 +13,16 @@ TokenExperts::TokenExperts(const Tensor& x_tD, std::vector<const LinearAdapter*>
     : adapters_(std::move(adapters)), pass_(pass) {
   const int64_t num_ranks = pass.ep().size();
   Tensor needed_tP = at::zeros({x_tD.size(0), num_ranks}, x_tD.options().dtype(at::kBool));
+  std::vector<ReadingAdapter> routers;
   for (const LinearAdapter* adapter : adapters_) {
-    routing_.push_back(route(x_tD, *adapter, pass.context().routing));
+    routers.push_back({adapter, {}, adapter->router_weight, {0, x_tD.size(1)}});
+  }
+  const InputReading reading = read_input(x_tD, {}, routers, pass.context(), {});
+  for (size_t i = 0; i < adapters_.size(); ++i) {
+    routing_.push_back(
+        route_product(reading.adapters[i].router_TE, *adapters_[i], pass.context().routing));
     const Tensor by_rank_tPe =
-        routing_.back().chosen_TE().unflatten(1, {num_ranks, adapter->place.experts.length});
+        routing_.back().chosen_TE().unflatten(1, {num_ranks, adapters_[i]->place.experts.length});
     needed_tP = needed_tP.logical_or(by_rank_tPe.any(2));
   }
   exchange_ = plan_token_exchange(pass.ep(), needed_tP);
@@ -59,14 +65,19 @@ std::vector<Tensor> TokenExperts::results() {
   const Tensor& x_RD = rows_.rows_RD;
   const Tensor gates_Re = exchange_gates();
   const TokenIds ids = exchange_ids();
+  std::vector<ReadingAdapter> experts;
+  for (const LinearAdapter* adapter : adapters_) {
+    experts.push_back({adapter, adapter->lora_A, {}, {0, x_RD.size(1)}});
+  }
+  const InputReading reading = read_input(x_RD, {}, experts, pass_.context(), ids);
   std::vector<Tensor> by_linear;
   std::vector<int64_t> widths;
   int64_t gate = 0;
-  for (const LinearAdapter* adapter : adapters_) {
+  for (size_t i = 0; i < adapters_.size(); ++i) {
+    const LinearAdapter* adapter = adapters_[i];
     const int64_t num_held = adapter->place.experts.length;
-    const Tensor u_RR = project_down(x_RD, adapter->lora_A, *adapter, pass_.context(), ids,
-                                     {0, adapter->place.size.in});
-    const Tensor h_RR = apply_gates(u_RR, gates_Re.slice(1, gate, gate + num_held), adapter->spec);
+    const Tensor h_RR = apply_gates(reading.adapters[i].u_TR,
+                                    gates_Re.slice(1, gate, gate + num_held), adapter->spec);
     by_linear.push_back(at::mm(h_RR, adapter->lora_B.flatten(0, 1).to(h_RR.scalar_type())));
     widths.push_back(adapter->place.size.out);
     gate += num_held;
