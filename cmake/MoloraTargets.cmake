@@ -81,6 +81,35 @@ function(molora_add_library folder)
   endif()
 endfunction()
 
+# molora_add_loops(<library>): adds the loops of src/kernels/host, compiled for each instruction set
+# that they have on this processor (src/kernels/host/instruction_set.h).
+#   -ffp-contract=off   a product and a sum are rounded one by one: all sets give the same bits
+function(molora_add_loops library)
+  if(NOT TARGET ${library})
+    return()
+  endif()
+  set(sets kPlain)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(APPEND sets kAvx2 kAvx512)
+    target_compile_definitions(${library} PUBLIC MOLORA_X86_LOOPS)
+  endif()
+  set(options_kAvx2 -mavx2 -mbmi -mbmi2)
+  set(options_kAvx512 ${options_kAvx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl
+      $<$<CXX_COMPILER_ID:GNU>:-mprefer-vector-width=512>)
+  foreach(set ${sets})
+    set(loops ${library}_loops_${set})
+    add_library(${loops} OBJECT ${CMAKE_SOURCE_DIR}/src/kernels/host/loops_of_set.cc)
+    target_include_directories(${loops} PRIVATE ${CMAKE_SOURCE_DIR}/src)
+    target_compile_definitions(${loops} PRIVATE MOLORA_LOOP_SET=${set})
+    target_compile_options(${loops} PRIVATE -O3 -ffp-contract=off -fno-math-errno
+                           -fno-trapping-math ${options_${set}})
+    target_link_libraries(${loops} PRIVATE molora_flags)
+    target_sources(${library} PRIVATE $<TARGET_OBJECTS:${loops}>)
+    set_property(TARGET ${library} APPEND PROPERTY MOLORA_LOOPS ${loops})
+  endforeach()
+  target_sources(${library} PRIVATE ${CMAKE_SOURCE_DIR}/src/kernels/host/instruction_set.cc)
+endfunction()
+
 # One precompiled <ATen/ATen.h> serves every target that uses LibTorch.
 function(molora_use_torch_header target)
   if(NOT TARGET molora_torch_header)

@@ -1,11 +1,14 @@
 #include "kernels/adamw_step.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/record_function.h>
 
 #include "base/check.h"
 #include "kernels/bodies/adamw_body.h"
+#include "kernels/host/run_loop.h"
 #include "kernels/kernel_choice.h"
 #include "kernels/start_kernel.h"
 
@@ -36,14 +39,16 @@ double correction(double beta, const AdamWSettings& settings) {
 }
 
 void update_by_operators(const AdamWTensor& rows, const AdamWSettings& settings) {
+  const Tensor gradient =
+      settings.gradient_scale == 1.0 ? rows.gradient : rows.gradient * settings.gradient_scale;
   Tensor value = rows.value;
   Tensor first = rows.first;
   Tensor second = rows.second;
   if (settings.weight_decay != 0.0) {
     value.mul_(1.0 - settings.learning_rate * settings.weight_decay);
   }
-  first.lerp_(rows.gradient, 1.0 - settings.beta1);
-  second.mul_(settings.beta2).addcmul_(rows.gradient, rows.gradient, 1.0 - settings.beta2);
+  first.lerp_(gradient, 1.0 - settings.beta1);
+  second.mul_(settings.beta2).addcmul_(gradient, gradient, 1.0 - settings.beta2);
   const double root = std::sqrt(correction(settings.beta2, settings));
   const Tensor denominator = second.sqrt().div_(root).add_(settings.eps);
   value.addcdiv_(first, denominator,
@@ -73,7 +78,22 @@ AdamWRates<Number> rates_of(const AdamWSettings& settings) {
           static_cast<Number>(1.0 - beta2),
           static_cast<Number>(std::sqrt(correction(beta2, settings))),
           static_cast<Number>(settings.eps),
-          static_cast<Number>(-settings.learning_rate / correction(beta1, settings))};
+          static_cast<Number>(-settings.learning_rate / correction(beta1, settings)),
+          static_cast<Number>(settings.gradient_scale)};
+}
+
+// All that is trained of a tensor, run by run.
+template <typename Number, typename Take>
+void for_trained_runs(const AdamWTensor& tensor, const Take& take) {
+  const int64_t rows = tensor.value.size(0);
+  const int64_t width = rows == 0 ? 0 : tensor.value.numel() / rows;
+  for (const RowRange& run : trained_runs(tensor)) {
+    const int64_t count = (run.end - run.begin) * width;
+    if (count == 0) continue;
+    const auto at = [&](const Tensor& of) { return kernel_data<Number>(of) + run.begin * width; };
+    take(AdamWRun<Number>{at(tensor.value), at(tensor.first), at(tensor.second),
+                          at(tensor.gradient), count});
+  }
 }
 
 // Collects runs and starts a kernel whenever its table is full.
@@ -84,16 +104,10 @@ class RunTable {
     body_.rates = rates_of<Number>(settings);
   }
   void add(const AdamWTensor& tensor) {
-    const int64_t rows = tensor.value.size(0);
-    const int64_t width = rows == 0 ? 0 : tensor.value.numel() / rows;
-    for (const RowRange& run : trained_runs(tensor)) {
-      const int64_t count = (run.end - run.begin) * width;
-      if (count == 0) continue;
-      if (!body_.has_room(count)) start();
-      const auto at = [&](const Tensor& of) { return kernel_data<Number>(of) + run.begin * width; };
-      body_.add(
-          {at(tensor.value), at(tensor.first), at(tensor.second), at(tensor.gradient), count});
-    }
+    for_trained_runs<Number>(tensor, [this](const AdamWRun<Number>& run) {
+      if (!body_.has_room(run.count)) start();
+      body_.add(run);
+    });
   }
   void start() {
     start_kernel(body_, device_);
@@ -118,6 +132,23 @@ void update_by_kernels(std::span<const AdamWTensor> tensors, const AdamWSettings
   table.start();
 }
 
+template <typename Number>
+void update_by_host(std::span<const AdamWTensor> tensors, const AdamWSettings& settings,
+                    at::ScalarType type) {
+  std::vector<AdamWRun<Number>> pieces;
+  for (const AdamWTensor& tensor : tensors) {
+    if (tensor.value.scalar_type() != type) continue;
+    for_trained_runs<Number>(tensor, [&pieces](const AdamWRun<Number>& run) {
+      for (int64_t at = 0; at < run.count; at += kAdamWPiece) {
+        pieces.push_back({run.value + at, run.first + at, run.second + at, run.gradient + at,
+                          std::min(kAdamWPiece, run.count - at)});
+      }
+    });
+  }
+  run_loop(AdamWLoop<Number>{pieces.data(), rates_of<Number>(settings)},
+           static_cast<int64_t>(pieces.size()), kAdamWPiece);
+}
+
 void check_shapes(const AdamWTensor& tensor) {
   MOLORA_CHECK(tensor.value.dim() > 0);
   for (const Tensor* other : {&tensor.first, &tensor.second, &tensor.gradient}) {
@@ -137,6 +168,12 @@ void adamw_step(std::span<const AdamWTensor> tensors, const AdamWSettings& setti
   if (fused_kernels_wanted(tensors.front().value)) {
     update_by_kernels<float>(tensors, settings, at::kFloat);
     update_by_kernels<double>(tensors, settings, at::kDouble);
+    return;
+  }
+  if (host_kernels_wanted(tensors.front().value)) {
+    RECORD_FUNCTION("molora::adamw", c10::ArrayRef<const c10::IValue>{});
+    update_by_host<float>(tensors, settings, at::kFloat);
+    update_by_host<double>(tensors, settings, at::kDouble);
     return;
   }
   for (const AdamWTensor& tensor : tensors) update_trained_rows(tensor, settings);

@@ -27,11 +27,13 @@ struct AdamWSettings {
   double beta2 = 0.0;
   double eps = 0.0;
   double weight_decay = 0.0;
-  int64_t num_updates = 0;  // this one included
+  int64_t num_updates = 0;      // this one included
+  double gradient_scale = 1.0;  // every gradient is multiplied by it first
 };
 
-// Changes values and moments in place. With kernels: one for each 80 tensors or runs of rows
-// between frozen ones; without: some ten operators for each.
+// Changes values and moments in place. With kernels of a GPU: one for each 80 tensors or runs of
+// rows between frozen ones; with the loops of the CPU: one pass over all of them; without: some ten
+// operators for each.
 void adamw_step(std::span<const AdamWTensor> tensors, const AdamWSettings& settings);
 
 }  // namespace molora

@@ -3,10 +3,12 @@
 #include <array>
 #include <cmath>
 
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "base/check.h"
 #include "kernels/bodies/dropout_body.h"
+#include "kernels/host/run_loop.h"
 #include "kernels/kernel_choice.h"
 #include "kernels/start_kernel.h"
 
@@ -34,12 +36,21 @@ Tensor multiply_by_mask(const Tensor& x_TC, const MaskPlace& place) {
   for_number_type(x.scalar_type(), [&](auto tag) {
     using Number = typename decltype(tag)::Type;
     using Body = ApplyDropout<Number>;
-    const auto kept = static_cast<Wide<Number>>(1.0 / (1.0 - place.dropout.p));
+    const auto exact = static_cast<Wide<Number>>(1.0 / (1.0 - place.dropout.p));
+    const Wide<Number> kept = to_wide(round_to<Number>(exact));
+    if (host_kernels_wanted(x)) {
+      run_loop(DropoutLoop<Number>{kernel_data<Number>(x), kernel_data<Number>(y),
+                                   kernel_data<int64_t>(place.samples_T),
+                                   kernel_data<int64_t>(place.positions_T), place.channels.begin,
+                                   width, place.dropout.key, drop_below(place.dropout.p), kept},
+               x.size(0), width);
+      return;
+    }
     const int64_t blocks = Body::blocks_of(place.channels.begin, width);
     start_kernel(
         Body{kernel_data<Number>(x), kernel_data<Number>(y), kernel_data<int64_t>(place.samples_T),
              kernel_data<int64_t>(place.positions_T), x.size(0), place.channels.begin, width,
-             place.dropout.key, drop_below(place.dropout.p), to_wide(round_to<Number>(kept)),
+             place.dropout.key, drop_below(place.dropout.p), kept,
              RowGroups<Body::kThreads>::for_columns(blocks)},
         x.device());
   });
@@ -49,6 +60,7 @@ Tensor multiply_by_mask(const Tensor& x_TC, const MaskPlace& place) {
 class FusedDropout : public torch::autograd::Function<FusedDropout> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x_TC, const MaskPlace& place) {
+    RECORD_FUNCTION("molora::dropout", c10::ArrayRef<const c10::IValue>{});
     context->save_for_backward({place.samples_T, place.positions_T});
     context->saved_data["begin"] = place.channels.begin;
     context->saved_data["end"] = place.channels.end;
@@ -58,6 +70,7 @@ class FusedDropout : public torch::autograd::Function<FusedDropout> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
+    RECORD_FUNCTION("molora::dropout_backward", c10::ArrayRef<const c10::IValue>{});
     const auto saved = context->get_saved_variables();
     auto& data = context->saved_data;
     const MaskPlace place = {saved[0],
@@ -118,7 +131,7 @@ Tensor apply_dropout(const Tensor& x_TC, const Tensor& samples_T, const Tensor& 
   MOLORA_CHECK(samples_T.size(0) == x_TC.size(0) && positions_T.size(0) == x_TC.size(0),
                "{} tokens, {} samples, {} positions", x_TC.size(0), samples_T.size(0),
                positions_T.size(0));
-  if (fused_kernels_wanted(x_TC)) {
+  if (fused_kernels_wanted(x_TC) || host_kernels_wanted(x_TC)) {
     return FusedDropout::apply(
         x_TC, MaskPlace{samples_T.contiguous(), positions_T.contiguous(), channels, dropout});
   }

@@ -19,13 +19,17 @@ Choice& choice() {
 }  // namespace
 
 void choose_kernels(KernelChoice kernels, at::DeviceType device) {
-  MOLORA_CHECK(kernels == KernelChoice::kAten || kHasKernels,
+  MOLORA_CHECK(kernels != KernelChoice::kFused || kHasKernels,
                "this program was built without CUDA and has no kernels");
   choice() = {kernels, device};
 }
 
 bool fused_kernels_wanted(const Tensor& tensor) {
   return choice().kernels == KernelChoice::kFused && tensor.device().type() == choice().device;
+}
+
+bool host_kernels_wanted(const Tensor& tensor) {
+  return choice().kernels == KernelChoice::kHost && tensor.is_cpu();
 }
 
 }  // namespace molora

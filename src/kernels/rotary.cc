@@ -1,9 +1,11 @@
 #include "kernels/rotary.h"
 
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "base/check.h"
 #include "kernels/bodies/rotary_body.h"
+#include "kernels/host/run_loop.h"
 #include "kernels/kernel_choice.h"
 #include "kernels/start_kernel.h"
 
@@ -32,7 +34,23 @@ void start_turn(const Tensor& x, const Tables& tables, const Tensor& y, RotaryTu
       x.device());
 }
 
+// Heads are read where they lie.
+Tensor turned_by_host(const Tensor& x_THA, const Tables& tables, RotaryTurn turn) {
+  const Tensor x = x_THA.stride(2) == 1 ? x_THA : x_THA.contiguous();
+  Tensor y = at::empty(x.sizes(), x.options());
+  for_number_type(x.scalar_type(), [&](auto tag) {
+    using Number = typename decltype(tag)::Type;
+    run_loop(RotaryLoop<Number>{static_cast<const Number*>(x.const_data_ptr()),
+                                kernel_data<Number>(tables.cos_TA),
+                                kernel_data<Number>(tables.sin_TA), kernel_data<Number>(y),
+                                x.size(1), x.size(2) / 2, x.stride(0), x.stride(1), turn},
+             x.size(0), x.size(1) * x.size(2));
+  });
+  return y;
+}
+
 Tensor turned(const Tensor& x_THA, const Tables& tables, RotaryTurn turn) {
+  if (host_kernels_wanted(x_THA)) return turned_by_host(x_THA, tables, turn);
   const Tensor x = x_THA.contiguous();
   Tensor y = at::empty_like(x);
   for_number_type(x.scalar_type(), [&](auto tag) {
@@ -56,10 +74,12 @@ class FusedRotary : public torch::autograd::Function<FusedRotary> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x_THA, const Tensor& cos_TA,
                         const Tensor& sin_TA) {
+    RECORD_FUNCTION("molora::rotary", c10::ArrayRef<const c10::IValue>{});
     context->save_for_backward({cos_TA, sin_TA});
     return turned(x_THA, {cos_TA, sin_TA}, RotaryTurn::kForward);
   }
   static variable_list backward(AutogradContext* context, variable_list gradients) {
+    RECORD_FUNCTION("molora::rotary_backward", c10::ArrayRef<const c10::IValue>{});
     const auto saved = context->get_saved_variables();
     return {turned(gradients[0], {saved[0], saved[1]}, RotaryTurn::kBackward), Tensor(), Tensor()};
   }
@@ -72,7 +92,7 @@ Tensor apply_rotary(const Tensor& x_THA, const Tensor& cos_TA, const Tensor& sin
   MOLORA_CHECK(cos_TA.sizes() == sin_TA.sizes() && cos_TA.dim() == 2 &&
                    cos_TA.size(0) == x_THA.size(0) && cos_TA.size(1) == x_THA.size(2),
                "tables of {} elements for {} tokens", cos_TA.numel(), x_THA.size(0));
-  if (fused_kernels_wanted(x_THA)) {
+  if (fused_kernels_wanted(x_THA) || host_kernels_wanted(x_THA)) {
     return FusedRotary::apply(x_THA, cos_TA.contiguous(), sin_TA.contiguous());
   }
   const int64_t half = x_THA.size(2) / 2;

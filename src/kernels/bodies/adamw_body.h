@@ -28,7 +28,8 @@ struct AdamWRates {
   Number second_weight;        // 1 - beta2
   Number root_of_correction2;  // sqrt(1 - beta2^t)
   Number eps;
-  Number minus_step;  // -learning rate / (1 - beta1^t)
+  Number minus_step;      // -learning rate / (1 - beta1^t)
+  Number gradient_scale;  // of every gradient, before all else
 };
 
 template <typename Number>
@@ -86,7 +87,7 @@ struct UpdateRuns {
   }
 
   MOLORA_DEVICE void update(const AdamWRun<Number>& run, int64_t i) const {
-    const Number gradient = run.gradient[i];
+    const Number gradient = run.gradient[i] * rates.gradient_scale;
     const Number first = lerp(run.first[i], gradient, rates.first_weight);
     const Number second = run.second[i] * rates.beta2 + rates.second_weight * gradient * gradient;
     const Number denominator = sqrt_of(second) / rates.root_of_correction2 + rates.eps;

@@ -24,7 +24,8 @@ AdamWRates<Number> rates_of_update(int update, double beta1) {
           static_cast<Number>(1 - beta2),
           static_cast<Number>(std::sqrt(1 - std::pow(beta2, update))),
           static_cast<Number>(1e-8),
-          static_cast<Number>(-1e-2 / (1 - std::pow(beta1, update)))};
+          static_cast<Number>(-1e-2 / (1 - std::pow(beta1, update))),
+          static_cast<Number>(0.7)};
 }
 
 // Elements of all runs one after the other.
@@ -62,7 +63,7 @@ TYPED_TEST(AdamWBody, EveryElementOfEveryRunIsUpdatedOnce) {
     std::vector<double> firsts;
     std::vector<double> seconds;
     for (size_t i = 0; i < gradient.size(); ++i) {
-      const auto g = static_cast<double>(gradient[i]);
+      const double g = static_cast<double>(gradient[i]) * static_cast<double>(rates.gradient_scale);
       firsts.push_back(beta1 * static_cast<double>(std::get<1>(state)[i]) + (1 - beta1) * g);
       seconds.push_back(0.95 * static_cast<double>(std::get<2>(state)[i]) + 0.05 * g * g);
       const double step = 1e-2 / (1 - std::pow(beta1, 3)) * firsts.back() /
