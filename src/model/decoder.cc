@@ -10,6 +10,7 @@
 #include "base/mutation.h"
 #include "device/compute_device.h"
 #include "kernels/norm.h"
+#include "kernels/swiglu.h"
 #include "model/attention.h"
 #include "model/recompute.h"
 #include "parallel/regions.h"
@@ -238,7 +239,7 @@ Tensor CausalLM::mlp(int64_t index, const Tensor& x_TD, const Pass& pass) const 
   const PlaceScope scope(forward_place("down_proj", index));
   const Tensor mixed_TF =
       maybe_recompute(pass.at.context(), outputs,
-                      [](const std::vector<Tensor>& in) { return at::silu(in[0]) * in[1]; });
+                      [](const std::vector<Tensor>& in) { return swiglu(in[0], in[1]); });
   return row_linear(mixed_TF, linear(index, LinearKind::kDown), pass.at);
 }
 
