@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/mutation.h"
+#include "kernels/cross_entropy.h"
 #include "parallel/tensor_collectives.h"
 #include "watch/place.h"
 
@@ -39,15 +40,12 @@ struct Normalizer {
   Tensor target_n1;
 };
 
-// logits_nv: of this rank's vocabulary. row_n1: the target's row here, any row where it is not
-// here. Each rank contributes its maximum, its sum relative to that, and the target's logit or 0;
-// all ranks combine the contributions in rank order, so that they agree to the bit.
-Normalizer normalize(const CausalLM& model, const Tensor& logits_nv, const Tensor& row_n1,
-                     const Tensor& is_here_n1) {
+// logits_nv: of this rank's vocabulary. row_n1: the target's row here, -1 where it is not here.
+// Each rank contributes its maximum, its sum relative to that, and the target's logit or 0; all
+// ranks combine the contributions in rank order, so that they agree to the bit.
+Normalizer normalize(const CausalLM& model, const Tensor& logits_nv, const Tensor& row_n1) {
   Communicator& tp = model.layout().tp();
-  const Tensor own_max_n1 = logits_nv.amax(1, /*keepdim=*/true);
-  const Tensor own_sum_n1 = (logits_nv - own_max_n1).exp_().sum(1, /*keepdim=*/true);
-  const Tensor own_target_n1 = logits_nv.gather(1, row_n1) * is_here_n1;
+  const auto [own_max_n1, own_sum_n1, own_target_n1] = sum_logits(logits_nv, row_n1);
   if (tp.size() == 1 || MOLORA_MUTANT(kVocabularyLocal)) {
     return {own_max_n1 + own_sum_n1.log(), own_max_n1, own_target_n1};
   }
@@ -86,18 +84,17 @@ TokenLoss next_token_loss(const CausalLM& model, const Tensor& states_ND, const 
     for (int64_t begin = 0; begin < num_tokens; begin += chunk) {
       const int64_t end = std::min(begin + chunk, num_tokens);
       const Tensor target_n1 = targets_N.slice(0, begin, end).unsqueeze(1);
-      Tensor logits_nv = model.own_logits(fixed_ND.slice(0, begin, end));
+      const Tensor logits_nv = at::linear(fixed_ND.slice(0, begin, end), model.head_weight_vD());
       const Tensor is_here_n1 =
           (target_n1 >= vocabulary.begin).logical_and(target_n1 < vocabulary.end());
-      const Tensor row_n1 = at::where(is_here_n1, target_n1 - vocabulary.begin, 0);
-      const Normalizer of = normalize(model, logits_nv, row_n1, is_here_n1);
+      const Tensor row_n1 = at::where(is_here_n1, target_n1 - vocabulary.begin, -1);
+      const Normalizer of = normalize(model, logits_nv, row_n1);
       loss.nll_N.slice(0, begin, end).copy_((of.log_sum_n1 - of.target_n1).squeeze(1));
       loss.is_top_N.slice(0, begin, end).copy_((of.max_n1 == of.target_n1).squeeze(1));
       if (!needs_gradient) continue;
-      Tensor d_logits_nv = logits_nv.sub_(of.log_sum_n1).exp_();
-      d_logits_nv.scatter_add_(1, row_n1, -is_here_n1.to(d_logits_nv.scalar_type()));
-      gradient_ND.slice(0, begin, end)
-          .copy_(at::mm(d_logits_nv.to(fixed_ND.scalar_type()), model.head_weight_vD()));
+      Tensor gradient_nD = gradient_ND.slice(0, begin, end);
+      at::mm_out(gradient_nD, into_gradient(logits_nv, of.log_sum_n1, row_n1),
+                 model.head_weight_vD());
     }
   }
   // Summed in fp64: the sum of many tokens must not depend on how they were grouped.
