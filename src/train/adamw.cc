@@ -21,7 +21,8 @@ AdamW::AdamW(std::vector<Parameter> parameters, const TrainConfig& config)
   }
 }
 
-void AdamW::update(const std::vector<Tensor>& gradients, double learning_rate) {
+void AdamW::update(const std::vector<Tensor>& gradients, double learning_rate,
+                   double gradient_scale) {
   MOLORA_CHECK_EQ(gradients.size(), parameters_.size());
   const at::NoGradGuard no_grad;
   ++num_updates_;
@@ -36,7 +37,8 @@ void AdamW::update(const std::vector<Tensor>& gradients, double learning_rate) {
                        .beta2 = beta2_,
                        .eps = eps_,
                        .weight_decay = weight_decay_,
-                       .num_updates = num_updates_});
+                       .num_updates = num_updates_,
+                       .gradient_scale = gradient_scale});
 }
 
 }  // namespace molora

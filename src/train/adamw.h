@@ -24,9 +24,10 @@ class AdamW {
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
 
-  // One update with these gradients (one per parameter, same shape and type). Frozen rows keep
-  // their values and moments to the bit.
-  void update(const std::vector<Tensor>& gradients, double learning_rate);
+  // One update with these gradients (one per parameter, same shape and type), each times
+  // gradient_scale. Frozen rows keep their values and moments to the bit.
+  void update(const std::vector<Tensor>& gradients, double learning_rate,
+              double gradient_scale = 1.0);
 
   int64_t num_updates() const { return num_updates_; }
   void set_num_updates(int64_t updates) { num_updates_ = updates; }

@@ -329,11 +329,7 @@ void TrainStep::clip_and_update(const StepResult& result) {
   // As torch.nn.utils.clip_grad_norm_, small constant included.
   const double limit = options_.train.clip_norm();
   const double factor = limit > 0.0 ? std::min(1.0, limit / (result.grad_norm + 1e-6)) : 1.0;
-  std::vector<Tensor> clipped = gradients_;
-  if (factor < 1.0) {
-    for (Tensor& gradient : clipped) gradient = gradient * factor;
-  }
-  parts_.optimizer.update(clipped, result.learning_rate);
+  parts_.optimizer.update(gradients_, result.learning_rate, factor);
   const PlaceScope place("updates");
   parts_.sync.share_updates();
   norms_.add(result.grad_norm);
