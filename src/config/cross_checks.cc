@@ -60,9 +60,6 @@ class FieldPairs {
 
   void check_device() {
     if (config_.device().kind() != DeviceConfig::cpu || are_faulty({"device.kind"})) return;
-    if (config_.device().kernels() == KernelKind::fused) {
-      add("device.kernels", "fused is of GPUs, and device.kind is cpu; write auto or aten");
-    }
     if (config_.parallel().backend() == BackendKind::nccl) {
       add("parallel.backend", "nccl is of GPUs, and device.kind is cpu; write auto or mpi");
     }

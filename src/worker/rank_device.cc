@@ -26,18 +26,11 @@ bool wants_gpu(const DeviceConfig& config) {
 }
 
 void check_possible(const RunConfig& config, bool on_gpu, int world_size) {
-  const DeviceConfig& device = config.device();
   const auto backend = config.parallel().backend();
   if (on_gpu && !is_built_for_gpus()) {
     throw ConfigError(
         "device.kind is cuda, but this molora was built without CUDA and NCCL; build it with "
         "-DMOLORA_CUDA=ON on a machine that has both, or write device.kind=cpu");
-  }
-  if (!on_gpu && device.kernels() == KernelKind::fused) {
-    throw ConfigError(
-        "device.kernels is fused, but the ranks compute on CPUs, for which molora has no kernels "
-        "of "
-        "its own; write device.kernels=auto");
   }
   if (!on_gpu && backend == BackendKind::nccl) {
     throw ConfigError(
@@ -75,7 +68,11 @@ RankDevice::RankDevice(const RunConfig& config, Communicator& world) {
   });
   const std::string kind = on_gpu ? "a GPU" : "its CPU";
   together(world, [&] { check_agreement(world, kind); });
-  if (on_gpu) start_gpu(config, world);
+  if (on_gpu) {
+    start_gpu(config, world);
+  } else if (config.device().kernels() != KernelKind::aten) {
+    choose_kernels(KernelChoice::kHost);
+  }
 }
 
 RankDevice::~RankDevice() { set_wait_until(nullptr); }

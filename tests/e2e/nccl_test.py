@@ -8,7 +8,7 @@ from molora_job import EXIT_CONFIG, EXIT_PEER, SMALL_RUN, Job
 FAKE_GPU = os.environ.get("MOLORA_FAKE_GPU", "")
 # LibTorch's own operators, so that both compute the same; what differs is all that is around them.
 ON_GPU = ("device.kind=cuda", "parallel.backend=nccl", "device.kernels=aten", "device.deterministic=true")
-ON_CPU = ("device.kind=cpu",)
+ON_CPU = ("device.kind=cpu", "device.kernels=aten")
 STEPS = 6
 
 
