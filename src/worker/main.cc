@@ -20,6 +20,7 @@
 #include "launcher/supervisor.h"
 #include "launcher/unwatched_job.h"
 #include "report/progress_line.h"
+#include "tensor/host_memory.h"
 #include "watch/fault_injection.h"
 #include "watch/fault_kind.h"
 #include "worker/command_line.h"
@@ -168,6 +169,7 @@ int fail(const std::exception& error, MpiEnvironment* environment, BlackBox* box
 
 // Runs in this process: a rank, or a command that needs no other one.
 int run_here(int argc, char** argv, const ParsedOrError& line, BlackBox* box) {
+  use_caching_host_allocator();
   std::optional<MpiEnvironment> environment;
   try {
     environment.emplace(&argc, &argv);
