@@ -91,7 +91,6 @@ function(molora_add_loops library)
   set(sets kPlain)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     list(APPEND sets kAvx2 kAvx512)
-    target_compile_definitions(${library} PUBLIC MOLORA_X86_LOOPS)
   endif()
   set(options_kAvx2 -mavx2 -mbmi -mbmi2)
   set(options_kAvx512 ${options_kAvx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl

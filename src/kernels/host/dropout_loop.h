@@ -74,7 +74,7 @@ struct DropoutLoop {
       key0 += 0x9E3779B9;
       key1 += 0xBB67AE85;
     }
-    for (int lane = 0; lane < kBlocks; ++lane) {
+    for (int64_t lane = 0; lane < kBlocks; ++lane) {
       words[4 * lane] = c0[lane];
       words[4 * lane + 1] = c1[lane];
       words[4 * lane + 2] = c2[lane];

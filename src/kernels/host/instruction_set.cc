@@ -7,7 +7,7 @@ namespace molora {
 namespace {
 
 InstructionSet best_of_cpu() {
-#if defined(MOLORA_X86_LOOPS)
+#if defined(__x86_64__)
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
                         __builtin_cpu_supports("bmi2");
   const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

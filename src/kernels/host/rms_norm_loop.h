@@ -28,7 +28,7 @@ struct NormLoop {
       const Wide<Number> scale = 1 / square_root(mean + eps);
       MOLORA_INDEPENDENT
       for (int64_t i = 0; i < num_columns; ++i) {
-        const Number normed = round_to<Number>(to_wide(of_x[i]) * scale);
+        const auto normed = round_to<Number>(to_wide(of_x[i]) * scale);
         of_y[i] = round_to<Number>(to_wide(weight[i]) * to_wide(normed));
       }
       scales[row] = scale;

@@ -53,8 +53,8 @@ struct LoopSoftmax {
 };
 template <typename Number, typename LogitAt>
 MOLORA_LOOP LoopSoftmax<Number> loop_softmax(int64_t count, const LogitAt& logit_at) {
-  const Number largest = largest_of<Number>(count, logit_at);
-  const Number sum =
+  const auto largest = largest_of<Number>(count, logit_at);
+  const auto sum =
       sum_of<Number>(count, [&](int64_t i) { return exp_of_loop(logit_at(i) - largest); });
   return {largest, 1 / sum};
 }
@@ -107,7 +107,7 @@ struct GateWeightsBackwardLoop {
       const Number* weight = weights + token * num_experts;
       const Number* d_weight = d_weights + token * num_experts;
       Number* d_logit = d_logits + token * num_experts;
-      const Number mean = sum_of<Number>(
+      const auto mean = sum_of<Number>(
           num_experts, [=](int64_t e) { return gradient_of(weight[e], d_weight[e]) * weight[e]; });
       // The other gates' weights are themselves the softmax that they come from.
       const bool is_part = gate == RouterGate::kSoftmaxTopk;
@@ -166,13 +166,13 @@ struct StatisticsLoop {
  private:
   MOLORA_LOOP void add_shares(int64_t token, double* powers, double* sum) const {
     const Number* logit = logits + token * num_experts;
-    const double top =
+    const auto top =
         largest_of<double>(num_experts, [=](int64_t e) { return static_cast<double>(logit[e]); });
     MOLORA_INDEPENDENT
     for (int64_t e = 0; e < num_experts; ++e) {
       powers[e] = exp_of_loop(static_cast<double>(logit[e]) - top);
     }
-    const double of_all = sum_of<double>(num_experts, [=](int64_t e) { return powers[e]; });
+    const auto of_all = sum_of<double>(num_experts, [=](int64_t e) { return powers[e]; });
     const double inverse = 1 / of_all;
     MOLORA_INDEPENDENT
     for (int64_t e = 0; e < num_experts; ++e) sum[e] += powers[e] * inverse;

@@ -24,13 +24,13 @@ constexpr int64_t kNumbersPerThread = 16384;
 // operators use. Ready when it returns.
 template <typename Loop>
 void run_loop(const Loop& loop, int64_t num_rows, int64_t numbers_per_row) {
-#if defined(MOLORA_X86_LOOPS)
+#if defined(__x86_64__)
   const InstructionSet set = instruction_set();
 #endif
   const int64_t grain =
       std::max<int64_t>(1, kNumbersPerThread / std::max<int64_t>(1, numbers_per_row));
   at::parallel_for(0, num_rows, grain, [&](int64_t begin, int64_t end) {
-#if defined(MOLORA_X86_LOOPS)
+#if defined(__x86_64__)
     if (set == InstructionSet::kAvx512) return run_rows<InstructionSet::kAvx512>(loop, begin, end);
     if (set == InstructionSet::kAvx2) return run_rows<InstructionSet::kAvx2>(loop, begin, end);
 #endif
