@@ -70,8 +70,9 @@ RankDevice::RankDevice(const RunConfig& config, Communicator& world) {
   together(world, [&] { check_agreement(world, kind); });
   if (on_gpu) {
     start_gpu(config, world);
-  } else if (config.device().kernels() != KernelKind::aten) {
-    choose_kernels(KernelChoice::kHost);
+  } else {
+    choose_kernels(config.device().kernels() == KernelKind::aten ? KernelChoice::kAten
+                                                                 : KernelChoice::kHost);
   }
 }
 
