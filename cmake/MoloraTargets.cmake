@@ -109,6 +109,34 @@ function(molora_add_loops library)
   target_sources(${library} PRIVATE ${CMAKE_SOURCE_DIR}/src/kernels/host/instruction_set.cc)
 endfunction()
 
+# molora_add_expert_rows(<library>): adds src/kernels/host/expert_rows_*.cc, each compiled with the
+# vector instructions that its name ends with, on processors that may have them. No inline function
+# of a library may be made in such files (src/kernels/host/expert_rows_kernels.h).
+#   -ffp-contract=fast   products are summed by fused operations, as in matrix products
+function(molora_add_expert_rows library)
+  if(NOT TARGET ${library})
+    return()
+  endif()
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/host/expert_rows_*.cc)
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(FILTER sources EXCLUDE REGEX "_avx[0-9]+(bf16)?\\.cc$")
+  endif()
+  target_sources(${library} PRIVATE ${sources})
+  foreach(source ${sources})
+    set(options -O3 -ffp-contract=fast)
+    if(source MATCHES "_avx512(bf16)?\\.cc$")
+      list(APPEND options -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma)
+      if(source MATCHES "bf16\\.cc$")
+        list(APPEND options -mavx512bf16)
+      endif()
+    elseif(source MATCHES "_avx2\\.cc$")
+      list(APPEND options -mavx2 -mfma)
+    endif()
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${options}"
+                                SKIP_PRECOMPILE_HEADERS ON)
+  endforeach()
+endfunction()
+
 # One precompiled <ATen/ATen.h> serves every target that uses LibTorch.
 function(molora_use_torch_header target)
   if(NOT TARGET molora_torch_header)
