@@ -1,5 +1,7 @@
 #include "model/linear_kind.h"
 
+#include <cstring>
+
 namespace molora {
 
 LinearGroup linear_group(LinearKind kind) {
@@ -61,6 +63,8 @@ const char* linear_path(LinearKind kind) {
   }
   return "?";
 }
+
+const char* linear_name(LinearKind kind) { return std::strchr(linear_path(kind), '.') + 1; }
 
 LinearSize linear_size(const Architecture& a, LinearKind kind) {
   switch (kind) {

@@ -22,6 +22,8 @@ bool is_column_parallel(LinearKind kind);
 
 // "self_attn.q_proj", ..., "mlp.down_proj": as in the published files.
 const char* linear_path(LinearKind kind);
+// "q_proj", ..., "down_proj".
+const char* linear_name(LinearKind kind);
 
 struct LinearSize {
   int64_t in = 0;
