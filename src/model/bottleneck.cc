@@ -2,7 +2,6 @@
 
 #include "base/mutation.h"
 #include "base/philox.h"
-#include "kernels/dropout.h"
 #include "kernels/gating.h"
 #include "model/input_products.h"
 
@@ -19,17 +18,22 @@ bool has_dropout(const LinearAdapter& adapter, const ForwardContext& context) {
   return context.mode == ForwardMode::kTrain && adapter.spec.dropout > 0.0;
 }
 
-Tensor project_down(const Tensor& x_TD, const Tensor& lora_A, const LinearAdapter& adapter,
-                    const ForwardContext& context, const TokenIds& ids, const Slice& columns) {
-  const Tensor a_RD = lora_A.flatten(0, 1).to(x_TD.scalar_type());
-  if (!has_dropout(adapter, context)) return at::linear(x_TD, a_RD);
+std::optional<TokenDropout> token_dropout(const LinearAdapter& adapter,
+                                          const ForwardContext& context, const TokenIds& ids,
+                                          const Slice& columns) {
+  if (!has_dropout(adapter, context)) return std::nullopt;
   const uint64_t key =
       philox_key(context.seed, RandomPurpose::kDropout, adapter.path, context.step);
   const int64_t first = MOLORA_MUTANT(kDropoutMaskReused) ? 0 : columns.begin;
-  const Tensor dropped_TD =
-      apply_dropout(x_TD, ids.samples_T, ids.positions_T, {first, first + columns.length},
-                    {adapter.spec.dropout, key});
-  return at::linear(dropped_TD, a_RD);
+  return TokenDropout{
+      ids.samples_T, ids.positions_T, {first, first + columns.length}, {adapter.spec.dropout, key}};
+}
+
+Tensor project_down(const Tensor& x_TD, const Tensor& lora_A, const LinearAdapter& adapter,
+                    const ForwardContext& context, const TokenIds& ids, const Slice& columns) {
+  const Tensor a_RD = lora_A.flatten(0, 1).to(x_TD.scalar_type());
+  const std::optional<TokenDropout> dropout = token_dropout(adapter, context, ids, columns);
+  return at::linear(dropout ? under_dropout(x_TD, *dropout) : x_TD, a_RD);
 }
 
 InputReading read_input(const Tensor& x_TD, const std::vector<FrozenLinear>& frozen,
@@ -47,7 +51,7 @@ InputReading read_input(const Tensor& x_TD, const std::vector<FrozenLinear>& fro
     if (reading.router_weight.defined()) matrices_RD.push_back(reading.router_weight);
   }
   InputProducts products = input_products(x_TD, frozen, matrices_RD);
-  InputReading result{std::move(products.frozen_TO), {}};
+  InputReading result{std::move(products.frozen_TO), {}, std::move(products.x_TD)};
   auto next = products.trained_TR.begin();
   for (const ReadingAdapter& reading : adapters) {
     AdapterReading of;

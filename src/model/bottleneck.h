@@ -13,6 +13,7 @@
 //   T tokens, D input columns, R experts * r
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -20,6 +21,7 @@
 #include "model/adapter.h"
 #include "model/forward_context.h"
 #include "model/frozen_linear.h"
+#include "model/grouped_experts.h"
 
 namespace molora {
 
@@ -34,6 +36,11 @@ TokenIds token_ids(const TokenBatch& batch);
 TokenIds token_ids(const TokenBatch& batch, const Slice& tokens);
 
 bool has_dropout(const LinearAdapter& adapter, const ForwardContext& context);
+
+// The masks of these tokens' columns; nothing without dropout.
+std::optional<TokenDropout> token_dropout(const LinearAdapter& adapter,
+                                          const ForwardContext& context, const TokenIds& ids,
+                                          const Slice& columns);
 
 // x_TD: [tokens, columns], these columns of the linear's input. lora_A: [experts, r, columns].
 // Returns [tokens, experts * r] in x's type, dropout applied in training.
@@ -57,6 +64,7 @@ struct AdapterReading {
 struct InputReading {
   std::vector<Tensor> outputs_TO;        // of the frozen linears
   std::vector<AdapterReading> adapters;  // in their order
+  Tensor x_TD;                           // as InputProducts has it
 };
 
 // Everything that is computed from one input, the input being read and kept once. x_TD: [tokens,

@@ -47,7 +47,7 @@ struct FrozenHolder : torch::CustomClassHolder {
   std::vector<FrozenLinear> linears;
 };
 
-// Results: those of the frozen linears, then those of the trained matrices.
+// Results: those of the frozen linears, then those of the trained matrices, then the input.
 class InputProductsFunction : public torch::autograd::Function<InputProductsFunction> {
  public:
   static variable_list forward(AutogradContext* context, const Tensor& x_TD,
@@ -76,6 +76,7 @@ class InputProductsFunction : public torch::autograd::Function<InputProductsFunc
             parts.size() == 1 ? all_TR : parts[i].clone(at::MemoryFormat::Contiguous);
       }
     }
+    results.push_back(x_TD);
     return results;
   }
 
@@ -87,7 +88,7 @@ class InputProductsFunction : public torch::autograd::Function<InputProductsFunc
     trained.pop_back();
     const size_t num_frozen = holder->linears.size();
 
-    Tensor d_x_TD;
+    Tensor d_x_TD = gradients.back();
     const bool needs_x = context->needs_input_grad(0);
     for (size_t i = 0; needs_x && i < num_frozen; ++i) {
       if (gradients[i].defined()) add_input_gradient(d_x_TD, gradients[i], holder->linears[i]);
@@ -139,12 +140,12 @@ class InputProductsFunction : public torch::autograd::Function<InputProductsFunc
 
 InputProducts input_products(const Tensor& x_TD, const std::vector<FrozenLinear>& frozen,
                              const std::vector<Tensor>& trained_RD) {
-  if (frozen.empty() && trained_RD.empty()) return {};
+  if (frozen.empty() && trained_RD.empty()) return {{}, {}, x_TD};
   variable_list all = InputProductsFunction::apply(x_TD, c10::make_intrusive<FrozenHolder>(frozen),
                                                    at::TensorList(trained_RD));
-  MOLORA_CHECK_EQ(all.size(), frozen.size() + trained_RD.size());
+  MOLORA_CHECK_EQ(all.size(), frozen.size() + trained_RD.size() + 1);
   const auto middle = all.begin() + static_cast<std::ptrdiff_t>(frozen.size());
-  return {{all.begin(), middle}, {middle, all.end()}};
+  return {{all.begin(), middle}, {middle, all.end() - 1}, all.back()};
 }
 
 }  // namespace molora

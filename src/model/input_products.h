@@ -21,6 +21,9 @@ using at::Tensor;
 struct InputProducts {
   std::vector<Tensor> frozen_TO;   // x W^T + b of each frozen linear, in x's type
   std::vector<Tensor> trained_TR;  // x M^T of each trained matrix, in the matrix's type
+  // The input once more, for what reads it later: that gradient becomes the buffer in which the
+  // others are summed. It is used up, so that it has to be a tensor of its own.
+  Tensor x_TD;
 };
 
 // x_TD: [tokens, in]. trained_RD: [rows, in] each, in x's type, or wider: then x is widened for its

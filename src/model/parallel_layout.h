@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "comm/mesh.h"
+#include "model/expert_way.h"
 #include "model/forward_context.h"
 #include "parallel/shard.h"
 
@@ -19,6 +20,7 @@ struct ParallelLayout {
   // `rank` exchange sends as many rows whatever the routing is, so that the host need not know it:
   // on GPUs, where asking would make it wait. Twice the bytes of sending only what is there.
   bool has_fixed_shapes = false;
+  ExpertWays expert_ways = {};
 
   Communicator& tp() const { return mesh.axis(Axis::kTensor); }
   Communicator& ep() const { return mesh.axis(Axis::kExpert); }
@@ -49,6 +51,7 @@ class ForwardPass {
   // Whether states between linears are [own tokens, hidden] (else [tokens, hidden] on every rank).
   bool is_sequence_split() const { return is_sequence_split_; }
   bool has_fixed_shapes() const { return layout_.has_fixed_shapes; }
+  ExpertWay expert_way(LinearKind kind) const { return layout_.expert_ways.of(kind); }
 
  private:
   const ParallelLayout& layout_;

@@ -32,6 +32,23 @@ struct UsedExperts {
   Tensor lora_B;  // [E, r, outputs]
 };
 
+// Whether this rank computes the adapter's experts on their own tokens alone. With sequence
+// parallelism those of a column-parallel linear read other tokens than they add to.
+bool is_grouped(const LinearAdapter& adapter, const ForwardPass& pass) {
+  const LinearPlace& place = adapter.place;
+  const bool is_whole =
+      place.mode == ExchangeMode::kReplicate || place.mode == ExchangeMode::kGather;
+  return is_whole && adapter.spec.has_router() &&
+         pass.expert_way(place.kind) == ExpertWay::kGrouped &&
+         !(is_column_parallel(place.kind) && pass.is_sequence_split());
+}
+
+struct GroupedAdapter {
+  const LinearAdapter& adapter;
+  const UsedExperts& used;
+  const Routing& routing;
+};
+
 UsedExperts used_experts(const LinearAdapter& adapter, at::ScalarType type,
                          const ForwardPass& pass) {
   if (adapter.place.mode != ExchangeMode::kGather) return {adapter.lora_A, adapter.lora_B};
@@ -68,13 +85,41 @@ Tensor padded_to_all(const Tensor& delta_tO, const ForwardPass& pass) {
 }
 
 // An adapter of this rank that reads the base's own input.
-ReadingAdapter reading_adapter(const LinearAdapter& adapter, const UsedExperts& used) {
-  return {&adapter, used.lora_A, adapter.router_weight, adapter.place.inputs};
+ReadingAdapter reading_adapter(const LinearAdapter& adapter, const UsedExperts& used,
+                               const ForwardPass& pass) {
+  return {&adapter, is_grouped(adapter, pass) ? Tensor() : used.lora_A, adapter.router_weight,
+          adapter.place.inputs};
+}
+
+// The experts' results added to out_TO in place, each on its own tokens alone. x: the base's input.
+Tensor add_grouped(const Tensor& out_TO, const Tensor& x, const GroupedAdapter& of,
+                   const ForwardPass& pass) {
+  const LinearAdapter& adapter = of.adapter;
+  const ForwardContext& context = pass.context();
+  return apply_grouped_experts(
+      out_TO, x,
+      {.lora_A = of.used.lora_A,
+       .lora_B = of.used.lora_B,
+       .weights_TE = of.routing.weights_TE,
+       .rows = rows_by_expert(of.routing.chosen_TK, adapter.spec.num_experts),
+       .scale = adapter.spec.scale,
+       .dropout = token_dropout(adapter, context, token_ids(context.batch), adapter.place.inputs)});
 }
 
 // Whether the adapter reads all tokens; else, with sequence parallelism, this rank's.
 bool reads_all_tokens(const LinearAdapter& adapter, const ForwardPass& pass) {
   return adapter.place.mode == ExchangeMode::kRank || !pass.is_sequence_split();
+}
+
+Routing column_routing(const AdapterReading& reading, const LinearAdapter& adapter,
+                       const ForwardPass& pass) {
+  return route_product(reading.router_TE, adapter,
+                       pass.is_sequence_split() ? pass.context().routing : counted_once(pass));
+}
+
+Routing row_routing(const AdapterReading& reading, const LinearAdapter& adapter,
+                    const ForwardPass& pass) {
+  return route_partial_product(reading.router_TE, adapter, statistics_once(pass), pass.tp());
 }
 
 // h of a column-parallel adapter: [all tokens, E * r].
@@ -83,15 +128,10 @@ Tensor column_bottleneck(const AdapterReading& reading, const LinearAdapter& ada
   if (adapter.place.mode == ExchangeMode::kRank) {
     return rank_column_bottleneck(reading, adapter, pass);
   }
-  const bool is_split = pass.is_sequence_split();
   Tensor weights_TE;
-  if (adapter.spec.has_router()) {
-    weights_TE = route_product(reading.router_TE, adapter,
-                               is_split ? pass.context().routing : counted_once(pass))
-                     .weights_TE;
-  }
+  if (adapter.spec.has_router()) weights_TE = column_routing(reading, adapter, pass).weights_TE;
   Tensor h_TR = apply_gates(reading.u_TR, weights_TE, adapter.spec);
-  if (!is_split) return h_TR;
+  if (!pass.is_sequence_split()) return h_TR;
   return MOLORA_MUTANT(kBottleneckOwnTokensOnly) ? padded_to_all(h_TR, pass)
                                                  : gather_rows(pass.tp(), h_TR, pass.token_rows());
 }
@@ -101,10 +141,7 @@ Tensor row_bottleneck(const AdapterReading& reading, const LinearAdapter& adapte
                       const ForwardPass& pass) {
   if (adapter.place.mode == ExchangeMode::kRank) return rank_row_bottleneck(reading, adapter, pass);
   Tensor weights_TE;
-  if (adapter.spec.has_router()) {
-    weights_TE = route_partial_product(reading.router_TE, adapter, statistics_once(pass), pass.tp())
-                     .weights_TE;
-  }
+  if (adapter.spec.has_router()) weights_TE = row_routing(reading, adapter, pass).weights_TE;
   return apply_gates(reading.u_TR, weights_TE, adapter.spec);
 }
 
@@ -143,7 +180,7 @@ InputReading read_column_input(const ColumnInput& input, std::span<const SplitLi
     const LinearAdapter* adapter = linears[i].adapter;
     if (!is_local(adapter)) continue;
     (reads_all_tokens(*adapter, pass) ? of_all : of_own)
-        .push_back(reading_adapter(*adapter, used[i]));
+        .push_back(reading_adapter(*adapter, used[i], pass));
   }
   InputReading all = read_input(input.all_TD, frozen, of_all, context, token_ids(context.batch));
   InputReading own;
@@ -151,7 +188,7 @@ InputReading read_column_input(const ColumnInput& input, std::span<const SplitLi
     own = read_input(input.state_TD, {}, of_own, context,
                      token_ids(context.batch, pass.own_tokens()));
   }
-  InputReading result{std::move(all.outputs_TO), {}};
+  InputReading result{std::move(all.outputs_TO), {}, std::move(all.x_TD)};
   auto next_all = all.adapters.begin();
   auto next_own = own.adapters.begin();
   for (const SplitLinear& linear : linears) {
@@ -184,8 +221,14 @@ std::vector<Tensor> column_linears(const Tensor& x, std::span<const SplitLinear>
   std::vector<Tensor>& outputs = reading.outputs_TO;
   for (size_t i = 0; i < linears.size(); ++i) {
     if (!is_local(linears[i].adapter)) continue;
-    const Tensor h_TR = column_bottleneck(reading.adapters[i], *linears[i].adapter, pass);
-    outputs[i] = add_up(outputs[i], h_TR, used[i].lora_B);
+    const LinearAdapter& adapter = *linears[i].adapter;
+    if (is_grouped(adapter, pass)) {
+      const Routing routing = column_routing(reading.adapters[i], adapter, pass);
+      outputs[i] = add_grouped(outputs[i], reading.x_TD, {adapter, used[i], routing}, pass);
+    } else {
+      const Tensor h_TR = column_bottleneck(reading.adapters[i], adapter, pass);
+      outputs[i] = add_up(outputs[i], h_TR, used[i].lora_B);
+    }
   }
   if (!away) return outputs;
   const std::vector<Tensor> results = away->results();
@@ -213,11 +256,14 @@ Tensor row_linear(const Tensor& x_Td, const SplitLinear& linear, const ForwardPa
   std::vector<ReadingAdapter> readers;
   if (is_local(adapter)) {
     used = used_experts(*adapter, x_Td.scalar_type(), pass);
-    readers.push_back(reading_adapter(*adapter, used));
+    readers.push_back(reading_adapter(*adapter, used, pass));
   }
   const InputReading reading = read_input(x_Td, {base}, readers, context, token_ids(context.batch));
   Tensor partial_TO = reading.outputs_TO.front();
-  if (is_local(adapter)) {
+  if (is_local(adapter) && is_grouped(*adapter, pass)) {
+    const Routing routing = row_routing(reading.adapters.front(), *adapter, pass);
+    partial_TO = add_grouped(partial_TO, reading.x_TD, {*adapter, used, routing}, pass);
+  } else if (is_local(adapter)) {
     partial_TO =
         add_up(partial_TO, row_bottleneck(reading.adapters.front(), *adapter, pass), used.lora_B);
   }

@@ -60,14 +60,32 @@ TokenIds TokenExperts::exchange_ids() const {
   return {ids_R2.select(1, 0).contiguous(), ids_R2.select(1, 1).contiguous()};
 }
 
+// The adapter's experts held here, on the rows that came for them: [R, out].
+Tensor TokenExperts::grouped_results(const Tensor& x_RD, const LinearAdapter& adapter,
+                                     const Tensor& gates_Re, const TokenIds& ids) const {
+  const Tensor out_RO = at::zeros({x_RD.size(0), adapter.place.size.out}, x_RD.options());
+  return apply_grouped_experts(
+      out_RO, x_RD,
+      {.lora_A = adapter.lora_A,
+       .lora_B = adapter.lora_B,
+       .weights_TE = gates_Re,
+       .rows = rows_by_gate(gates_Re),
+       .scale = adapter.spec.scale,
+       .dropout = token_dropout(adapter, pass_.context(), ids, {0, adapter.place.size.in})});
+}
+
 std::vector<Tensor> TokenExperts::results() {
   rows_.wait();
   const Tensor& x_RD = rows_.rows_RD;
   const Tensor gates_Re = exchange_gates();
   const TokenIds ids = exchange_ids();
+  const auto is_grouped = [&](const LinearAdapter& adapter) {
+    return pass_.expert_way(adapter.place.kind) == ExpertWay::kGrouped;
+  };
   std::vector<ReadingAdapter> experts;
   for (const LinearAdapter* adapter : adapters_) {
-    experts.push_back({adapter, adapter->lora_A, {}, {0, x_RD.size(1)}});
+    experts.push_back(
+        {adapter, is_grouped(*adapter) ? Tensor() : adapter->lora_A, {}, {0, x_RD.size(1)}});
   }
   const InputReading reading = read_input(x_RD, {}, experts, pass_.context(), ids);
   std::vector<Tensor> by_linear;
@@ -76,9 +94,13 @@ std::vector<Tensor> TokenExperts::results() {
   for (size_t i = 0; i < adapters_.size(); ++i) {
     const LinearAdapter* adapter = adapters_[i];
     const int64_t num_held = adapter->place.experts.length;
-    const Tensor h_RR = apply_gates(reading.adapters[i].u_TR,
-                                    gates_Re.slice(1, gate, gate + num_held), adapter->spec);
-    by_linear.push_back(at::mm(h_RR, adapter->lora_B.flatten(0, 1).to(h_RR.scalar_type())));
+    const Tensor own_gates_Re = gates_Re.slice(1, gate, gate + num_held);
+    if (is_grouped(*adapter)) {
+      by_linear.push_back(grouped_results(reading.x_TD, *adapter, own_gates_Re, ids));
+    } else {
+      const Tensor h_RR = apply_gates(reading.adapters[i].u_TR, own_gates_Re, adapter->spec);
+      by_linear.push_back(at::mm(h_RR, adapter->lora_B.flatten(0, 1).to(h_RR.scalar_type())));
+    }
     widths.push_back(adapter->place.size.out);
     gate += num_held;
   }

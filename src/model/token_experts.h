@@ -32,6 +32,8 @@ class TokenExperts {
  private:
   Tensor exchange_gates() const;
   TokenIds exchange_ids() const;
+  Tensor grouped_results(const Tensor& x_RD, const LinearAdapter& adapter, const Tensor& gates_Re,
+                         const TokenIds& ids) const;
 
   std::vector<const LinearAdapter*> adapters_;
   const ForwardPass& pass_;

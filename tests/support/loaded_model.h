@@ -35,6 +35,7 @@ struct LoadedLayout {
   bool has_sequence_parallel = false;
   ExchangeModes modes;
   bool has_fixed_shapes = false;
+  ExpertWays expert_ways = {};
   at::Device device = at::kCPU;
 };
 
@@ -49,7 +50,7 @@ class LoadedModel {
               const LoadedLayout& layout, at::ScalarType compute_type, uint64_t seed = 1)
       : architecture_(read_architecture(folder, {})),
         mesh_(std::move(mesh)),
-        layout_{mesh_, layout.has_sequence_parallel, layout.has_fixed_shapes},
+        layout_{mesh_, layout.has_sequence_parallel, layout.has_fixed_shapes, layout.expert_ways},
         weights_(WeightFiles(folder, architecture_), compute_type, mesh_.shape().tp,
                  mesh_.tp_rank(), "", layout.device),
         adapters_(architecture_, adapter_config, seed,

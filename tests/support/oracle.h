@@ -62,9 +62,10 @@ inline std::string text_of(const RunShape& shape) {
     modes += std::string(modes.empty() ? "" : ",") + exchange_mode_name(mode);
   }
   return fmt::format(
-      "{} ranks, tp {}, ep {}, {}{}{}{}{}", shape.num_ranks, shape.tp, shape.ep, modes,
+      "{} ranks, tp {}, ep {}, {}{}{}{}{}{}", shape.num_ranks, shape.tp, shape.ep, modes,
       shape.layout.has_sequence_parallel ? ", sequence parallel" : "",
       shape.layout.has_fixed_shapes ? ", fixed shapes" : "",
+      shape.layout.expert_ways == ExpertWays{} ? "" : ", grouped experts",
       shape.optimizer == OptimizerPlacement::kReplicated ? ", replicated optimizer" : "",
       shape.faults.empty() ? "" : ", with the fault " + shape.faults);
 }
