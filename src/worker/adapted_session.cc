@@ -35,7 +35,7 @@ RunConfig fit_layout(RunConfig config, Communicator& world) {
 }  // namespace
 
 AdaptedSession::AdaptedSession(const ResolvedModel& model, Communicator& world)
-    : config_(fit_layout(model.config, world)), session_(config_, world) {
+    : config_(fit_layout(model.config, world)), session_(config_, model.expert_ways, world) {
   if (model.step_folder.empty()) {
     if (world.rank() == 0) spdlog::info("no checkpoint: this is the base model");
     return;

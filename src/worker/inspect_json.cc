@@ -37,7 +37,8 @@ json layout_json(const CheckpointManifest& manifest) {
           {"data_parallel", layout.data_parallel()},
           {"tensor_parallel", layout.tensor_parallel()},
           {"expert_parallel", layout.expert_parallel()},
-          {"exchange", layout.exchange()}};
+          {"exchange", layout.exchange()},
+          {"expert_compute", layout.expert_compute()}};
 }
 
 json files_json(const CheckpointManifest& manifest) {

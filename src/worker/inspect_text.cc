@@ -81,6 +81,8 @@ std::string step_text(const InspectedStep& step) {
                                         progress.best_eval_loss(), progress.best_eval_step()));
   }
   text += line_of("layout", layout_text(manifest));
+  const std::string& ways = manifest.layout().expert_compute();
+  if (!ways.empty()) text += line_of("experts", ways);
   text += line_of("base", manifest.base_fingerprint());
   text += line_of("data", manifest.data_fingerprint());
   return text + files_text(manifest);

@@ -7,9 +7,11 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "base/check.h"
 #include "base/error.h"
 #include "base/host_name.h"
 #include "comm/mpi_env.h"
+#include "model/expert_compute.h"
 #include "plan/layout.h"
 #include "plan/plan_input.h"
 #include "worker/together.h"
@@ -115,7 +117,8 @@ SessionParts read_session_parts(const RunConfig& config) {
   return {architecture, std::move(tokenizer), std::move(chat_template)};
 }
 
-ModelSession::ModelSession(const RunConfig& config, Communicator& world) {
+ModelSession::ModelSession(const RunConfig& config, const std::optional<ExpertWays>& saved,
+                           Communicator& world) {
   MeshShape shape;
   together(world, [&] {
     parts_.emplace(read_session_parts(config));
@@ -125,7 +128,7 @@ ModelSession::ModelSession(const RunConfig& config, Communicator& world) {
   device_.emplace(config, world);
   mesh_.emplace(device_->make_mesh(world, shape));
   layout_.emplace(
-      ParallelLayout{*mesh_, config.parallel().sequence_parallel(), device_->is_gpu()});
+      ParallelLayout{*mesh_, config.parallel().sequence_parallel(), device_->is_gpu(), {}});
   load_weights(config, world);
   together(world, [&] {
     const at::ScalarType type = weights_->get("model.norm.weight").scalar_type();
@@ -136,6 +139,29 @@ ModelSession::ModelSession(const RunConfig& config, Communicator& world) {
     model_.emplace(architecture(), *weights_, *adapters_, *layout_);
   });
   if (world.rank() == 0) log_what_was_found(config);
+  choose_ways(config, saved, world);
+}
+
+// One rank measures, so that all compute the same way.
+void ModelSession::choose_ways(const RunConfig& config, const std::optional<ExpertWays>& saved,
+                               Communicator& world) {
+  const std::string text = on_rank_zero(world, [&] {
+    const ExpertChoice choice = choose_expert_ways(
+        *adapters_,
+        {.asked = config.adapter().expert_compute(),
+         .saved = saved,
+         .tokens = int64_t{config.train().micro_batch_size()} * config.data().max_length(),
+         .type = compute_type(config.model().precision())});
+    for (const std::string& reason : choice.reasons) spdlog::info("{}", reason);
+    return expert_ways_text(choice.ways, routed_kinds(*adapters_));
+  });
+  const std::optional<ExpertWays> ways = parse_expert_ways(text);
+  MOLORA_CHECK(ways.has_value(), "{}", text);
+  layout_->expert_ways = *ways;
+}
+
+std::string ModelSession::expert_compute() const {
+  return expert_ways_text(layout_->expert_ways, routed_kinds(*adapters_));
 }
 
 void ModelSession::load_weights(const RunConfig& config, Communicator& world) {

@@ -4,10 +4,12 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "comm/communicator.h"
 #include "data/chat_template.h"
 #include "model/decoder.h"
+#include "model/expert_way.h"
 #include "plan/choose_exchange.h"
 #include "run_config.pb.h"
 #include "tokenizer/tokenizer.h"
@@ -30,8 +32,11 @@ class ModelSession {
   // Checks that the layout can work before any weight is touched, then reads. Every rank reads its
   // slices of the files; the contents are checked once per machine, each of its ranks a share, and
   // all machines must have the same weights. Rank 0 logs what was found. Collective.
+  // saved: which way a checkpoint's experts were computed, for adapter.expert_compute `auto`; else
+  // rank 0 measures it.
   // Throws: ConfigError, DataError, IoError.
-  ModelSession(const RunConfig& config, Communicator& world);
+  ModelSession(const RunConfig& config, const std::optional<ExpertWays>& saved,
+               Communicator& world);
   ~ModelSession() = default;
   ModelSession(const ModelSession&) = delete;
   ModelSession& operator=(const ModelSession&) = delete;
@@ -43,12 +48,16 @@ class ModelSession {
   const ChatTemplate& chat_template() const { return parts_->chat_template; }
   const Mesh& mesh() const { return *mesh_; }
   const ExchangeModes& modes() const { return choice_.modes; }
+  // As a checkpoint keeps it (LayoutRecord.expert_compute).
+  std::string expert_compute() const;
   const BaseWeights& weights() const { return *weights_; }
   AdapterSet& adapters() { return *adapters_; }
   const CausalLM& model() const { return *model_; }
 
  private:
   void load_weights(const RunConfig& config, Communicator& world);
+  void choose_ways(const RunConfig& config, const std::optional<ExpertWays>& saved,
+                   Communicator& world);
   void log_what_was_found(const RunConfig& config) const;
 
   std::optional<SessionParts> parts_;

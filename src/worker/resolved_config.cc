@@ -11,6 +11,7 @@
 #include "checkpoint/step_folder.h"
 #include "config/resolved_yaml.h"
 #include "worker/resume_point.h"
+#include "worker/saved_layout.h"
 #include "worker/together.h"
 
 namespace molora {
@@ -73,6 +74,7 @@ ResolvedModel resolve_model(const ModelArguments& arguments, Communicator& world
     model.base_fingerprint = manifest.base_fingerprint();
     model.architecture = manifest.architecture();
     model.config = config_of(manifest, model.step_folder, arguments.overrides);
+    model.expert_ways = saved_expert_ways(manifest, model.config);
   });
   if (arguments.use_base) model.step_folder.clear();
   return model;

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
+#include <string>
 
 #include "checkpoint.pb.h"
 #include "comm/communicator.h"
 #include "config/load_config.h"
+#include "model/expert_way.h"
 #include "worker/commands.h"
 
 namespace molora {
@@ -21,6 +24,8 @@ struct ResolvedModel {
   // That the adapter was trained on; empty without a step folder.
   std::string base_fingerprint;
   std::string architecture;
+  // Which way its experts were computed (worker/saved_layout.h).
+  std::optional<ExpertWays> expert_ways = std::nullopt;
 };
 // Collective. Throws: ConfigError, CheckpointError.
 ResolvedModel resolve_model(const ModelArguments& arguments, Communicator& world);

@@ -11,6 +11,7 @@
 #include "config/resume_changes.h"
 #include "model/architecture_text.h"
 #include "parallel/replica_audit.h"
+#include "worker/saved_layout.h"
 #include "worker/together.h"
 #include "worker/training_snapshot.h"
 
@@ -74,11 +75,14 @@ void load(const std::filesystem::path& step_folder, const CheckpointManifest& ma
 
 }  // namespace
 
-void check_changes(const std::filesystem::path& step_folder, const RunConfig& config,
-                   ChangePolicy policy, Communicator& world) {
+std::optional<ExpertWays> check_changes(const std::filesystem::path& step_folder,
+                                        const RunConfig& config, ChangePolicy policy,
+                                        Communicator& world) {
+  std::optional<ExpertWays> ways;
   together(world, [&] {
-    if (world.rank() != 0) return;
     const CheckpointManifest manifest = read_manifest(local_files(), step_folder);
+    ways = saved_expert_ways(manifest, config);
+    if (world.rank() != 0) return;
     const ResumeChanges changes = check_resume_changes(manifest.config(), config, policy);
     for (const std::string& line : changes.free) {
       spdlog::info("changed since the checkpoint: {}", line);
@@ -88,6 +92,7 @@ void check_changes(const std::filesystem::path& step_folder, const RunConfig& co
     }
     (void)plan_surgery(manifest.config(), config);  // refuses what cannot be done
   });
+  return ways;
 }
 
 Progress resume_run(const std::filesystem::path& step_folder, const CheckpointIdentity& identity,

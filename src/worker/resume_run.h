@@ -2,20 +2,24 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 
 #include "checkpoint/checkpoint_saver.h"
 #include "comm/mesh.h"
 #include "config/resume_changes.h"
 #include "model/adapter.h"
+#include "model/expert_way.h"
 #include "train/adamw.h"
 
 namespace molora {
 
 // Before anything large is read: lists what changed in the configuration since the checkpoint, and
-// refuses changes that make it another run unless they are allowed. Collective.
+// refuses changes that make it another run unless they are allowed. Returns which way the
+// checkpoint's experts were computed, where it says so and still has the run's. Collective.
 // Throws on every rank: ConfigError, CheckpointError.
-void check_changes(const std::filesystem::path& step_folder, const RunConfig& config,
-                   ChangePolicy policy, Communicator& world);
+std::optional<ExpertWays> check_changes(const std::filesystem::path& step_folder,
+                                        const RunConfig& config, ChangePolicy policy,
+                                        Communicator& world);
 
 struct ResumeParts {
   AdapterSet& adapters;

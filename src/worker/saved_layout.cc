@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "checkpoint/surgery_plan.h"
 #include "config/group_exchange.h"
 #include "tensor/tensor_bytes.h"
 
@@ -24,7 +25,15 @@ LayoutRecord saved_layout(const RunConfig& config, const ModelSession& session) 
                             exchange_mode_name(session.modes().by_group.at(i)));
   }
   layout.set_exchange(exchange);
+  layout.set_expert_compute(session.expert_compute());
   return layout;
+}
+
+std::optional<ExpertWays> saved_expert_ways(const CheckpointManifest& manifest,
+                                            const RunConfig& config) {
+  const LayoutRecord& layout = manifest.layout();
+  if (layout.expert_compute().empty() || needs_surgery(manifest.config(), config)) return {};
+  return parse_expert_ways(layout.expert_compute());
 }
 
 std::vector<RouterLoad> router_loads(const AdapterSet& adapters, const Tensor& counts_RE) {

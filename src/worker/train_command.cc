@@ -74,7 +74,8 @@ class TrainingRun {
   RunConfig config_;
   Communicator& world_;
   RunFolder folder_;
-  std::unique_ptr<FileLock> lock_;  // rank 0
+  std::unique_ptr<FileLock> lock_;        // rank 0
+  std::optional<ExpertWays> saved_ways_;  // of the checkpoint that it goes on from
   std::filesystem::path resume_from_;
   ModelSession session_;
   TrainingData data_;
@@ -100,7 +101,7 @@ TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& argument
       folder_(config.output_dir()),
       lock_(lock_folder()),
       resume_from_(find_start(arguments.change_policy)),
-      session_(config_, world),
+      session_(config_, saved_ways_, world),
       data_(config_, session_.chat_template(), folder_.cache(config_.data()), world),
       sync_(session_.mesh(), session_.adapters().parameters(),
             config_.parallel().shard_optimizer() ? OptimizerPlacement::kSharded
@@ -158,7 +159,7 @@ std::unique_ptr<FileLock> TrainingRun::lock_folder() {
 std::filesystem::path TrainingRun::find_start(ChangePolicy policy) {
   std::filesystem::path found =
       find_resume_point(config_.checkpoint().resume(), folder_.checkpoints(), world_);
-  if (!found.empty()) check_changes(found, config_, policy, world_);
+  if (!found.empty()) saved_ways_ = check_changes(found, config_, policy, world_);
   return found;
 }
 

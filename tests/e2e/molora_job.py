@@ -22,10 +22,11 @@ FAULT_SHIM = os.environ.get("MOLORA_FAULT_SHIM", str(ROOT / "build" / "lib" / "m
 EXIT_DONE, EXIT_CONFIG, EXIT_INTERNAL, EXIT_MEMORY, EXIT_STORAGE, EXIT_REQUEUE, EXIT_PEER = (
     0, 64, 70, 71, 74, 75, 76)
 
-# A run small enough to be repeated many times: 12 steps of 8 rows.
+# A run small enough to be repeated many times: 12 steps of 8 rows. Which way experts are computed is
+# named: two runs that measure it may round differently.
 SMALL_RUN = f"""
 model: {{path: {MODEL}}}
-adapter: {{num_experts: 4, experts_per_token: 2, lora_rank: 4, lora_alpha: 8}}
+adapter: {{num_experts: 4, experts_per_token: 2, lora_rank: 4, lora_alpha: 8, expert_compute: dense}}
 data: {{train: [{DATA}/dev.jsonl], max_length: 128, packing: true}}
 train: {{max_steps: 12, global_batch_size: 8, micro_batch_size: 2, learning_rate: 0.005}}
 checkpoint: {{every: 3, keep_last: 2}}
@@ -42,6 +43,7 @@ adapter:
   experts_per_token: 1
   lora_rank: 2
   lora_alpha: 4
+  expert_compute: dense
   targets: {{q_proj: lora, k_proj: frozen, v_proj: frozen, o_proj: frozen,
             gate_proj: frozen, up_proj: frozen, down_proj: experts}}
 data: {{train: [{DATA}/dev.jsonl], max_length: 48, packing: true, cache_dir: FOLDER/cache}}

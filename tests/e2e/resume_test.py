@@ -37,6 +37,20 @@ class ResumeE2E(Job):
         self.assertGreaterEqual(kills, 2)
         self.assert_same_run("killed", "whole")
 
+    def test_experts_are_computed_as_the_checkpoint_has_it(self):
+        """Whatever a measurement would say now."""
+        grouped = "adapter.expert_compute=grouped"
+        self.train("whole", 2, grouped)
+        process = self.start(*self.train_arguments("killed", 2, grouped))
+        self.wait_for_steps(process, "killed", 5)
+        self.kill_ranks(process)
+        _, log = self.train("killed", 2, "adapter.expert_compute=auto")
+        self.assertIn("experts of gate_proj, up_proj: grouped (as the checkpoint has it)", log)
+        self.assertIn("experts of down_proj: grouped (as the checkpoint has it)", log)
+        self.assertEqual(self.checkpoint_bytes("killed", STEPS), self.checkpoint_bytes("whole", STEPS))
+        said, _ = self.run_molora("inspect", self.folder / "killed")
+        self.assertIn("experts   gate_proj grouped, up_proj grouped, down_proj grouped", said)
+
     def test_killed_at_random_moments_saves_included(self):
         """With a checkpoint after every step, random moments often fall into a save."""
         self.config.write_text(self.config.read_text().replace("every: 3", "every: 1"))

@@ -96,6 +96,7 @@ TEST(InspectReport, TextSaysWhatIsInACheckpoint) {
   progress.set_supervised_seen(70000);
   progress.set_best_eval_loss(1.25);
   progress.set_best_eval_step(1200);
+  checkpoint.manifest.mutable_layout()->set_expert_compute("gate_proj grouped, up_proj grouped");
   const InspectReport report = inspect(checkpoint.write(folder.path()));
   const std::string text = inspect_text(report, {});
   EXPECT_THAT(text, HasSubstr("step-00001234\n"
@@ -106,6 +107,7 @@ TEST(InspectReport, TextSaysWhatIsInACheckpoint) {
                               "loss\n"
                               "  best      held-out loss 1.2500 after step 1200\n"
                               "  layout    2 ranks: dp 1, tp 2, ep 2; gate_up tokens\n"
+                              "  experts   gate_proj grouped, up_proj grouped\n"
                               "  base      base\n"
                               "  data      data\n"
                               "  files     4, "));
@@ -265,6 +267,7 @@ TEST(InspectReport, JsonHasAllNumbers) {
   const TempFolder folder;
   StoredCheckpoint a = two_rank_checkpoint(10);
   StoredCheckpoint b = two_rank_checkpoint(20);
+  a.manifest.mutable_layout()->set_expert_compute("up_proj dense");
   RouterLoad& load = *a.manifest.add_router_loads();
   load.set_linear("layers.0.mlp.up_proj");
   load.add_tokens(1);
@@ -274,6 +277,7 @@ TEST(InspectReport, JsonHasAllNumbers) {
   EXPECT_EQ(one["first"]["progress"]["step"], 10);
   EXPECT_EQ(one["first"]["format"], 2);
   EXPECT_EQ(one["first"]["layout"]["tensor_parallel"], 2);
+  EXPECT_EQ(one["first"]["layout"]["expert_compute"], "up_proj dense");
   EXPECT_EQ(one["first"]["files"].size(), 4u);
   EXPECT_EQ(one["first"]["routers"][0]["shares"], (nlohmann::json{0.25, 0.75}));
   const std::string name = "adapter/layers.0.mlp.up_proj.lora_A";
