@@ -131,12 +131,9 @@ std::vector<ShapeOfLinears> shapes_of(const AdapterSet& adapters, const ExpertCh
 }
 
 // Why there is no choice; empty when there is one.
-std::string obstacle(const AdapterSet& adapters, const ShapeOfLinears& linears) {
-  const LinearAdapter& adapter = *adapters.find(0, linears.kinds.front());
-  if (!adapter.lora_A.is_cpu()) return "on GPUs grouping would make the host wait";
-  if (adapter.spec.experts_per_token == adapter.spec.num_experts) {
-    return "every token uses every expert";
-  }
+std::string obstacle(const AdapterSpec& spec, at::Device device) {
+  if (!device.is_cpu()) return "on GPUs grouping would make the host wait";
+  if (spec.experts_per_token == spec.num_experts) return "every token uses every expert";
   return {};
 }
 
@@ -154,9 +151,11 @@ OneChoice measured_choice(const ExpertShape& shape, double seconds) {
                            1e3 * (is_grouped ? times.dense_seconds : times.grouped_seconds))};
 }
 
-OneChoice choose(const AdapterSet& adapters, const ShapeOfLinears& linears,
+OneChoice choose(const AdapterSpec& spec, const ShapeOfLinears& linears,
                  const ExpertChoiceRequest& request, double seconds) {
-  if (std::string why = obstacle(adapters, linears); !why.empty()) return {ExpertWay::kDense, why};
+  if (std::string why = obstacle(spec, request.device); !why.empty()) {
+    return {ExpertWay::kDense, why};
+  }
   if (request.asked == AdapterConfig::dense) return {ExpertWay::kDense, "as asked for"};
   if (request.asked == AdapterConfig::grouped) return {ExpertWay::kGrouped, "as asked for"};
   if (request.saved) {
@@ -218,17 +217,17 @@ std::vector<LinearKind> routed_kinds(const AdapterSet& adapters) {
 }
 
 ExpertChoice choose_expert_ways(const AdapterSet& adapters, const ExpertChoiceRequest& request) {
+  if (request.asked == AdapterConfig::grouped && !request.device.is_cpu()) {
+    throw ConfigError(
+        "adapter.expert_compute is grouped, which runs on CPUs only; with device.kind cuda take "
+        "auto or dense");
+  }
   const std::vector<ShapeOfLinears> shapes = shapes_of(adapters, request);
+  const double seconds = request.seconds / static_cast<double>(std::max<size_t>(1, shapes.size()));
   ExpertChoice choice;
   for (const ShapeOfLinears& linears : shapes) {
-    const bool is_on_gpu = !adapters.find(0, linears.kinds.front())->lora_A.is_cpu();
-    if (request.asked == AdapterConfig::grouped && is_on_gpu) {
-      throw ConfigError(
-          "adapter.expert_compute is grouped, which runs on CPUs only; with device.kind cuda take "
-          "auto or dense");
-    }
-    const OneChoice one =
-        choose(adapters, linears, request, request.seconds / static_cast<double>(shapes.size()));
+    const AdapterSpec& spec = adapters.find(0, linears.kinds.front())->spec;
+    const OneChoice one = choose(spec, linears, request, seconds);
     std::string names;
     for (const LinearKind kind : linears.kinds) {
       choice.ways.of(kind) = one.way;

@@ -52,6 +52,7 @@ struct ExpertChoiceRequest {
   std::optional<ExpertWays> saved = std::nullopt;  // of the checkpoint that the run goes on from
   int64_t tokens = 0;                              // of a forward pass in training
   at::ScalarType type = at::kFloat;
+  at::Device device = at::kCPU;
   double seconds = 0.25;  // for all measurements together
 };
 

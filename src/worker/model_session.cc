@@ -151,7 +151,8 @@ void ModelSession::choose_ways(const RunConfig& config, const std::optional<Expe
         {.asked = config.adapter().expert_compute(),
          .saved = saved,
          .tokens = int64_t{config.train().micro_batch_size()} * config.data().max_length(),
-         .type = compute_type(config.model().precision())});
+         .type = compute_type(config.model().precision()),
+         .device = device_->device()});
     for (const std::string& reason : choice.reasons) spdlog::info("{}", reason);
     return expert_ways_text(choice.ways, routed_kinds(*adapters_));
   });

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/error.h"
+#include "support/expect_throw.h"
 #include "support/tiny_model.h"
 
 namespace molora {
@@ -86,6 +88,23 @@ TEST(ExpertChoice, IsDenseWhereEveryTokenUsesEveryExpert) {
   const ExpertChoice choice = choose_expert_ways(set, request(AdapterConfig::grouped));
   EXPECT_EQ(choice.ways, ExpertWays{});
   EXPECT_THAT(choice.reasons.front(), HasSubstr("dense (every token uses every expert)"));
+}
+
+TEST(ExpertChoice, IsDenseOnAGpu) {
+  ExpertChoiceRequest by = request(AdapterConfig::auto_);
+  by.device = at::Device(at::kCUDA, 0);
+  const ExpertChoice choice = choose_expert_ways(adapters(experts(8, 2)), by);
+  EXPECT_EQ(choice.ways, ExpertWays{});
+  EXPECT_THAT(choice.reasons.front(),
+              HasSubstr("dense (on GPUs grouping would make the host wait)"));
+}
+
+TEST(ExpertChoice, RefusesGroupsOnAGpu) {
+  ExpertChoiceRequest by = request(AdapterConfig::grouped);
+  by.device = at::Device(at::kCUDA, 0);
+  EXPECT_THROW_WITH(choose_expert_ways(adapters(experts(8, 2)), by), ConfigError,
+                    "adapter.expert_compute is grouped, which runs on CPUs only; with device.kind "
+                    "cuda take auto or dense");
 }
 
 TEST(ExpertChoice, HasNothingToSayWithoutExperts) {
