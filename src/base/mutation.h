@@ -51,12 +51,14 @@ enum class Mutation {
   // Experts to tokens (parallel/expert_gather.cc).
   kExpertGradientKept,  // gradients of other ranks' experts are not sent back
   kExpertGatherStale,   // own experts in the place of all others
-  // Bottleneck values between tp ranks (model/rank_experts.cc, model/parallel_linear.cc).
+  // Bottleneck values between tp ranks (model/rank_experts.cc, model/parallel_linear.cc,
+  // model/sequence_experts.cc).
   kBottleneckOwnOnly,        // column: other ranks' bottleneck rows stay zero
   kBottleneckPartial,        // row: bottleneck values from this rank's columns alone
   kSlotsNotSummed,           // fixed shapes: other ranks' choices stay zero
   kSlotGradientsNotSummed,   // fixed shapes: gradients of other ranks' choices are lost
   kBottleneckOwnTokensOnly,  // sequence parallelism: bottleneck of other ranks' tokens stays zero
+  kChoicesReversed,          // sequence parallelism, grouped experts: tokens get others' choices
   // Routers (model/router.cc, model/replicated_tokens.cc, train/train_step.cc).
   kRouterLogitsPartial,    // row-parallel: logits of this rank's columns alone
   kRouterGradientPartial,  // row-parallel: gradient of this rank's experts alone

@@ -157,19 +157,34 @@ Tensor contiguous_columns(const Tensor& x_TC) {
 }  // namespace
 
 ExpertRows rows_by_expert(const Tensor& chosen_TK, int64_t num_experts) {
+  ExpertRows rows = rows_by_held_expert(chosen_TK, 0, num_experts);
+  MOLORA_CHECK_EQ(rows.num_pairs(), chosen_TK.numel(), "choices among {} experts", num_experts);
+  return rows;
+}
+
+ExpertRows rows_by_held_expert(const Tensor& chosen_TK, int64_t first, int64_t num_held) {
   MOLORA_CHECK(chosen_TK.is_cpu() && chosen_TK.dim() == 2);
   const Tensor chosen = chosen_TK.contiguous();
   const auto* experts = chosen.const_data_ptr<int64_t>();
   const int64_t per_token = chosen.size(1);
-  std::vector<int64_t> counts(static_cast<size_t>(num_experts));
+  const auto is_held = [&](int64_t expert) { return expert >= first && expert < first + num_held; };
+  std::vector<int64_t> counts(static_cast<size_t>(num_held));
   for (int64_t i = 0; i < chosen.numel(); ++i) {
-    MOLORA_CHECK(experts[i] >= 0 && experts[i] < num_experts, "expert {} of {}", experts[i],
-                 num_experts);
-    ++counts[static_cast<size_t>(experts[i])];
+    if (is_held(experts[i])) ++counts[static_cast<size_t>(experts[i] - first)];
   }
   CountedPairs pairs(counts);
-  for (int64_t i = 0; i < chosen.numel(); ++i) pairs.add(i / per_token, experts[i]);
+  for (int64_t i = 0; i < chosen.numel(); ++i) {
+    if (is_held(experts[i])) pairs.add(i / per_token, experts[i] - first);
+  }
   return std::move(pairs.rows);
+}
+
+Tensor places_of_slots(const Tensor& wanted, const Tensor& slots, int64_t num_slots) {
+  const at::NoGradGuard no_grad;
+  MOLORA_CHECK_EQ(wanted.size(0), slots.size(0), "slots in two orders");
+  const Tensor place = at::empty({num_slots}, slots.options());
+  place.index_copy_(0, slots, at::arange(slots.size(0), slots.options()));
+  return place.index_select(0, wanted);
 }
 
 ExpertRows rows_by_gate(const Tensor& gates_TE) {

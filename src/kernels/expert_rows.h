@@ -29,6 +29,13 @@ struct ExpertRows {
 // chosen_TK: [tokens, k] int64, each within the experts, none twice for a token.
 ExpertRows rows_by_expert(const Tensor& chosen_TK, int64_t num_experts);
 
+// The same of `num_held` experts from `first` on alone; other choices are passed over.
+ExpertRows rows_by_held_expert(const Tensor& chosen_TK, int64_t first, int64_t num_held);
+
+// Where each of `wanted` is among `slots`: [wanted] int64. Both: [pairs] int64, the same numbers
+// below num_slots, none twice, in two orders.
+Tensor places_of_slots(const Tensor& wanted, const Tensor& slots, int64_t num_slots);
+
 // Of the experts held by one rank: a token uses those whose gate is not 0. gates_TE: [tokens,
 // experts], fp32 or fp64.
 ExpertRows rows_by_gate(const Tensor& gates_TE);

@@ -64,6 +64,70 @@ class GroupedFunction : public torch::autograd::Function<GroupedFunction> {
   }
 };
 
+// What a half needs between its passes besides tensors of the graph.
+struct HalfHolder : torch::CustomClassHolder {
+  HalfHolder(ExpertRows r, std::optional<TokenDropout> d)
+      : rows(std::move(r)), dropout(std::move(d)) {}
+  ExpertRows rows;
+  std::optional<TokenDropout> dropout;
+};
+
+class ProjectFunction : public torch::autograd::Function<ProjectFunction> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& x_TD, const Tensor& lora_A,
+                        const c10::intrusive_ptr<HalfHolder>& holder) {
+    RECORD_FUNCTION("molora::project_pairs", {});
+    context->save_for_backward({x_TD, lora_A});
+    context->saved_data["half"] = c10::IValue::make_capsule(holder);
+    const Tensor read_TD = holder->dropout ? under_dropout(x_TD, *holder->dropout) : x_TD;
+    return project_rows(read_TD, lora_A, holder->rows);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    RECORD_FUNCTION("molora::project_pairs_backward", {});
+    const auto holder =
+        c10::static_intrusive_pointer_cast<HalfHolder>(context->saved_data["half"].toCapsule());
+    const auto saved = context->get_saved_variables();
+    const Tensor& x_TD = saved[0];
+    const Tensor& lora_A = saved[1];
+    const auto masked = [&](const Tensor& of_TD) {
+      return holder->dropout ? under_dropout(of_TD, *holder->dropout) : of_TD;
+    };
+    const Tensor d_A = sum_outer_rows(gradients[0], masked(x_TD), holder->rows);
+    Tensor d_x_TD;
+    if (context->needs_input_grad(0)) {
+      d_x_TD = at::zeros_like(x_TD);
+      expand_rows(d_x_TD, gradients[0], lora_A, holder->rows);
+      d_x_TD = masked(d_x_TD);
+    }
+    return {d_x_TD, d_A.to(lora_A.scalar_type()), Tensor()};
+  }
+};
+
+class ExpandFunction : public torch::autograd::Function<ExpandFunction> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& out_TO, const Tensor& h_Pr,
+                        const Tensor& lora_B, const c10::intrusive_ptr<HalfHolder>& holder) {
+    RECORD_FUNCTION("molora::expand_pairs", {});
+    context->save_for_backward({h_Pr, lora_B});
+    context->saved_data["half"] = c10::IValue::make_capsule(holder);
+    expand_rows(out_TO, h_Pr, lora_B, holder->rows);
+    context->mark_dirty({out_TO});
+    return out_TO;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    RECORD_FUNCTION("molora::expand_pairs_backward", {});
+    const auto holder =
+        c10::static_intrusive_pointer_cast<HalfHolder>(context->saved_data["half"].toCapsule());
+    const auto saved = context->get_saved_variables();
+    const Tensor& d_out_TO = gradients[0];
+    const Tensor d_h_Pr = project_rows(d_out_TO, saved[1], holder->rows);
+    const Tensor d_B = sum_outer_rows(saved[0], d_out_TO, holder->rows);
+    return {d_out_TO, d_h_Pr.to(saved[0].scalar_type()), d_B.to(saved[1].scalar_type()), Tensor()};
+  }
+};
+
 }  // namespace
 
 Tensor under_dropout(const Tensor& x_TD, const TokenDropout& dropout) {
@@ -118,6 +182,23 @@ Tensor apply_grouped_experts(const Tensor& out_TO, const Tensor& x_TD,
   kept.lora_A = kept.lora_B = kept.weights_TE = Tensor();
   return GroupedFunction::apply(out_TO, x_TD, experts.lora_A, experts.lora_B, experts.weights_TE,
                                 c10::make_intrusive<PairsHolder>(std::move(kept)));
+}
+
+Tensor project_pairs(const Tensor& x_TD, const Tensor& lora_A, const ExpertRows& rows,
+                     const std::optional<TokenDropout>& dropout) {
+  return ProjectFunction::apply(x_TD, lora_A, c10::make_intrusive<HalfHolder>(rows, dropout));
+}
+
+Tensor gate_pairs(const Tensor& u_Pr, const Tensor& weights_TE, const ExpertRows& rows,
+                  double scale) {
+  const Tensor weights_P = weights_TE.reshape({-1}).index_select(0, rows.slots_P);
+  return u_Pr * (weights_P.to(u_Pr.scalar_type()) * scale).unsqueeze(1);
+}
+
+Tensor expand_pairs(const Tensor& out_TO, const Tensor& h_Pr, const Tensor& lora_B,
+                    const ExpertRows& rows) {
+  return ExpandFunction::apply(out_TO, h_Pr, lora_B,
+                               c10::make_intrusive<HalfHolder>(rows, std::nullopt));
 }
 
 }  // namespace molora

@@ -60,4 +60,18 @@ GroupedGradients grouped_gradients(const GroupedExperts& experts, const Tensor& 
 Tensor apply_grouped_experts(const Tensor& out_TO, const Tensor& x_TD,
                              const GroupedExperts& experts);
 
+// The two halves as differentiable functions of their own, for placements in which the values of
+// pairs travel between them.
+//
+// u: [pairs, r] in fp32 (fp64 for fp64). x_TD: [tokens, inputs]; lora_A: [experts, r, inputs].
+Tensor project_pairs(const Tensor& x_TD, const Tensor& lora_A, const ExpertRows& rows,
+                     const std::optional<TokenDropout>& dropout);
+// u times gate and scale, in u's type. weights_TE: [tokens, experts] of the same experts.
+Tensor gate_pairs(const Tensor& u_Pr, const Tensor& weights_TE, const ExpertRows& rows,
+                  double scale);
+// out_TO, to which the pairs' results are added in place. h_Pr: [pairs, r], any type; lora_B:
+// [experts, r, outputs].
+Tensor expand_pairs(const Tensor& out_TO, const Tensor& h_Pr, const Tensor& lora_B,
+                    const ExpertRows& rows);
+
 }  // namespace molora

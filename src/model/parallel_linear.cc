@@ -8,6 +8,7 @@
 #include "model/rank_experts.h"
 #include "model/replicated_tokens.h"
 #include "model/router.h"
+#include "model/sequence_experts.h"
 #include "model/token_experts.h"
 #include "parallel/expert_gather.h"
 #include "parallel/regions.h"
@@ -32,21 +33,17 @@ struct UsedExperts {
   Tensor lora_B;  // [E, r, outputs]
 };
 
-// Whether this rank computes the adapter's experts on their own tokens alone. With sequence
-// parallelism those of a column-parallel linear read other tokens than they add to.
+// Whether this rank computes the adapter's experts each on its own tokens alone.
 bool is_grouped(const LinearAdapter& adapter, const ForwardPass& pass) {
-  const LinearPlace& place = adapter.place;
-  const bool is_whole =
-      place.mode == ExchangeMode::kReplicate || place.mode == ExchangeMode::kGather;
-  return is_whole && adapter.spec.has_router() &&
-         pass.expert_way(place.kind) == ExpertWay::kGrouped &&
-         !(is_column_parallel(place.kind) && pass.is_sequence_split());
+  if (adapter.place.mode == ExchangeMode::kRank && pass.has_fixed_shapes()) return false;
+  return is_local(&adapter) && adapter.spec.has_router() &&
+         pass.expert_way(adapter.place.kind) == ExpertWay::kGrouped;
 }
 
 struct GroupedAdapter {
   const LinearAdapter& adapter;
   const UsedExperts& used;
-  const Routing& routing;
+  const AdapterReading& reading;
 };
 
 UsedExperts used_experts(const LinearAdapter& adapter, at::ScalarType type,
@@ -91,17 +88,17 @@ ReadingAdapter reading_adapter(const LinearAdapter& adapter, const UsedExperts& 
           adapter.place.inputs};
 }
 
-// The experts' results added to out_TO in place, each on its own tokens alone. x: the base's input.
+// The experts' results added to out_TO in place. x: the base's input, of the same tokens.
 Tensor add_grouped(const Tensor& out_TO, const Tensor& x, const GroupedAdapter& of,
-                   const ForwardPass& pass) {
+                   const Routing& routing, const ForwardPass& pass) {
   const LinearAdapter& adapter = of.adapter;
   const ForwardContext& context = pass.context();
   return apply_grouped_experts(
       out_TO, x,
       {.lora_A = of.used.lora_A,
        .lora_B = of.used.lora_B,
-       .weights_TE = of.routing.weights_TE,
-       .rows = rows_by_expert(of.routing.chosen_TK, adapter.spec.num_experts),
+       .weights_TE = routing.weights_TE,
+       .rows = rows_by_expert(routing.chosen_TK, adapter.spec.num_experts),
        .scale = adapter.spec.scale,
        .dropout = token_dropout(adapter, context, token_ids(context.batch), adapter.place.inputs)});
 }
@@ -162,6 +159,26 @@ ColumnInput enter(const Tensor& x, const ForwardPass& pass) {
   return {all_TD, all_TD, own_rows(all_TD, pass)};
 }
 
+Tensor add_grouped_column(const Tensor& out_TO, const ColumnInput& input, const GroupedAdapter& of,
+                          const ForwardPass& pass) {
+  if (of.adapter.place.mode == ExchangeMode::kRank) {
+    return add_rank_column(out_TO, input.all_TD, of.reading, of.adapter, pass);
+  }
+  if (pass.is_sequence_split()) {
+    return add_sequence_experts(out_TO, input.own_tD,
+                                {of.adapter, of.used.lora_A, of.used.lora_B, of.reading}, pass);
+  }
+  return add_grouped(out_TO, input.all_TD, of, column_routing(of.reading, of.adapter, pass), pass);
+}
+
+Tensor add_grouped_row(const Tensor& partial_TO, const Tensor& x_Td, const GroupedAdapter& of,
+                       const ForwardPass& pass) {
+  if (of.adapter.place.mode == ExchangeMode::kRank) {
+    return add_rank_row(partial_TO, x_Td, of.reading, of.adapter, pass);
+  }
+  return add_grouped(partial_TO, x_Td, of, row_routing(of.reading, of.adapter, pass), pass);
+}
+
 ColumnLayout columns_of(const LinearAdapter& adapter, const ForwardPass& pass) {
   const LinearPlace& place = adapter.place;
   return {place.splits, pass.token_rows(),
@@ -205,7 +222,7 @@ InputReading read_column_input(const ColumnInput& input, std::span<const SplitLi
 
 std::vector<Tensor> column_linears(const Tensor& x, std::span<const SplitLinear> linears,
                                    const ForwardPass& pass) {
-  const ColumnInput input = enter(x, pass);
+  ColumnInput input = enter(x, pass);
   std::vector<const LinearAdapter*> dispatched;
   std::vector<UsedExperts> used;
   for (const SplitLinear& linear : linears) {
@@ -218,13 +235,14 @@ std::vector<Tensor> column_linears(const Tensor& x, std::span<const SplitLinear>
   if (!dispatched.empty()) away.emplace(input.own_tD, dispatched, pass);
 
   InputReading reading = read_column_input(input, linears, used, pass);
+  input.all_TD = reading.x_TD;
   std::vector<Tensor>& outputs = reading.outputs_TO;
   for (size_t i = 0; i < linears.size(); ++i) {
     if (!is_local(linears[i].adapter)) continue;
     const LinearAdapter& adapter = *linears[i].adapter;
     if (is_grouped(adapter, pass)) {
-      const Routing routing = column_routing(reading.adapters[i], adapter, pass);
-      outputs[i] = add_grouped(outputs[i], reading.x_TD, {adapter, used[i], routing}, pass);
+      outputs[i] =
+          add_grouped_column(outputs[i], input, {adapter, used[i], reading.adapters[i]}, pass);
     } else {
       const Tensor h_TR = column_bottleneck(reading.adapters[i], adapter, pass);
       outputs[i] = add_up(outputs[i], h_TR, used[i].lora_B);
@@ -261,8 +279,8 @@ Tensor row_linear(const Tensor& x_Td, const SplitLinear& linear, const ForwardPa
   const InputReading reading = read_input(x_Td, {base}, readers, context, token_ids(context.batch));
   Tensor partial_TO = reading.outputs_TO.front();
   if (is_local(adapter) && is_grouped(*adapter, pass)) {
-    const Routing routing = row_routing(reading.adapters.front(), *adapter, pass);
-    partial_TO = add_grouped(partial_TO, reading.x_TD, {*adapter, used, routing}, pass);
+    partial_TO =
+        add_grouped_row(partial_TO, reading.x_TD, {*adapter, used, reading.adapters.front()}, pass);
   } else if (is_local(adapter)) {
     partial_TO =
         add_up(partial_TO, row_bottleneck(reading.adapters.front(), *adapter, pass), used.lora_B);

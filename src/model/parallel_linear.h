@@ -21,6 +21,7 @@
 //                                                      chosen rows of u
 //   tokens       ep: counts, rows, gates, (ids), rows  columns_to_rows of the input, ep as left
 //                back; rows_to_columns of the result
+// (SP: with grouped experts h is [t, k r], and the choices are gathered as well).
 // Each with its transpose in the backward pass. The rows of a `tokens` exchange are sent before the
 // base's GEMM and awaited after it.
 //

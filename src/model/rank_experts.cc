@@ -107,6 +107,27 @@ Tensor weights_held(const Routing& routing, const LinearAdapter& adapter) {
   return routing.weights_TE.slice(1, held.begin, held.end());
 }
 
+// Rows of all pairs, in the order in which they travel, from those of this rank's.
+Tensor gather_pairs(const Tensor& own_rows, const ChosenPairs& pairs, Communicator& tp) {
+  const Tensor rows = gather_rows(tp, own_rows, pairs.rows);
+  if (!MOLORA_MUTANT(kBottleneckOwnOnly)) return rows;
+  const Tensor mask = at::zeros({rows.size(0), 1}, rows.options());
+  mask.slice(0, pairs.held.begin, pairs.held.end()).fill_(1);
+  return rows * mask;
+}
+
+// This rank's pairs of the sum of all ranks' rows of all pairs.
+Tensor scatter_pairs(const Tensor& partial, const ChosenPairs& pairs, Communicator& tp) {
+  return MOLORA_MUTANT(kBottleneckPartial) ? partial.slice(0, pairs.held.begin, pairs.held.end())
+                                           : scatter_rows(tp, partial, pairs.rows);
+}
+
+// The pairs of this rank's experts.
+ExpertRows held_rows(const Routing& routing, const LinearAdapter& adapter) {
+  return rows_by_held_expert(routing.chosen_TK, adapter.place.experts.begin,
+                             adapter.place.experts.length);
+}
+
 }  // namespace
 
 Tensor rank_column_bottleneck(const AdapterReading& reading, const LinearAdapter& adapter,
@@ -120,12 +141,7 @@ Tensor rank_column_bottleneck(const AdapterReading& reading, const LinearAdapter
     return place_slots(sum_slots(own_TKr, pass.tp()), routing.chosen_TK, {0, spec.num_experts});
   }
   const ChosenPairs pairs = chosen_pairs(routing, pass.tp());
-  Tensor rows = gather_rows(pass.tp(), take_pairs(h_TR, pairs.own, spec.lora_rank), pairs.rows);
-  if (MOLORA_MUTANT(kBottleneckOwnOnly)) {
-    Tensor mask = at::zeros({rows.size(0), 1}, rows.options());
-    mask.slice(0, pairs.held.begin, pairs.held.end()).fill_(1);
-    rows = rows * mask;
-  }
+  const Tensor rows = gather_pairs(take_pairs(h_TR, pairs.own, spec.lora_rank), pairs, pass.tp());
   return place_pairs(rows, pairs.all, h_TR.size(0), spec.num_experts);
 }
 
@@ -143,13 +159,53 @@ Tensor rank_row_bottleneck(const AdapterReading& reading, const LinearAdapter& a
     return apply_gates(u_TR, weights_held(routing, adapter), spec);
   }
   const ChosenPairs pairs = chosen_pairs(routing, pass.tp());
-  const Tensor partial = take_pairs(partial_TR, pairs.all, spec.lora_rank);
-  const Tensor rows = MOLORA_MUTANT(kBottleneckPartial)
-                          ? partial.slice(0, pairs.held.begin, pairs.held.end())
-                          : scatter_rows(pass.tp(), partial, pairs.rows);
+  const Tensor rows =
+      scatter_pairs(take_pairs(partial_TR, pairs.all, spec.lora_rank), pairs, pass.tp());
   const Tensor u_TR =
       place_pairs(rows, pairs.own, partial_TR.size(0), adapter.place.experts.length);
   return apply_gates(u_TR, weights_held(routing, adapter), spec);
+}
+
+Tensor add_rank_column(const Tensor& out_TO, const Tensor& x_TD, const AdapterReading& reading,
+                       const LinearAdapter& adapter, const ForwardPass& pass) {
+  const ForwardContext& context = pass.context();
+  const int64_t tokens = x_TD.size(0);
+  const Routing routing = route_product(reading.router_TE, adapter, counted_once(pass));
+  const ChosenPairs pairs = chosen_pairs(routing, pass.tp());
+  const ExpertRows own = held_rows(routing, adapter);
+  const Tensor u_Pr = project_pairs(
+      x_TD, adapter.lora_A, own,
+      token_dropout(adapter, context, token_ids(context.batch), adapter.place.inputs));
+  const Tensor h_Pr =
+      gate_pairs(u_Pr, weights_held(routing, adapter), own, adapter.spec.scale)
+          .to(x_TD.scalar_type())
+          .index_select(0, places_of_slots(pairs.own, own.slots_P, tokens * own.num_experts()));
+  const ExpertRows all = rows_by_expert(routing.chosen_TK, adapter.spec.num_experts);
+  const Tensor all_Pr =
+      gather_pairs(h_Pr, pairs, pass.tp())
+          .index_select(0, places_of_slots(all.slots_P, pairs.all, tokens * all.num_experts()));
+  return expand_pairs(out_TO, all_Pr, adapter.lora_B, all);
+}
+
+Tensor add_rank_row(const Tensor& partial_TO, const Tensor& x_Td, const AdapterReading& reading,
+                    const LinearAdapter& adapter, const ForwardPass& pass) {
+  const ForwardContext& context = pass.context();
+  const int64_t tokens = x_Td.size(0);
+  const Routing routing =
+      route_partial_product(reading.router_TE, adapter, statistics_once(pass), pass.tp());
+  const ChosenPairs pairs = chosen_pairs(routing, pass.tp());
+  const ExpertRows all = rows_by_expert(routing.chosen_TK, adapter.spec.num_experts);
+  const Tensor partial_Pr =
+      project_pairs(x_Td, adapter.lora_A, all,
+                    token_dropout(adapter, context, token_ids(context.batch), adapter.place.inputs))
+          .to(x_Td.scalar_type())
+          .index_select(0, places_of_slots(pairs.all, all.slots_P, tokens * all.num_experts()));
+  const ExpertRows own = held_rows(routing, adapter);
+  const Tensor u_Pr =
+      scatter_pairs(partial_Pr, pairs, pass.tp())
+          .index_select(0, places_of_slots(own.slots_P, pairs.own, tokens * own.num_experts()));
+  const Tensor h_Pr = gate_pairs(u_Pr, weights_held(routing, adapter), own, adapter.spec.scale);
+  return expand_pairs(partial_TO, h_Pr, adapter.lora_B, own);
 }
 
 }  // namespace molora

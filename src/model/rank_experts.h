@@ -30,4 +30,12 @@ Tensor rank_column_bottleneck(const AdapterReading& reading, const LinearAdapter
 Tensor rank_row_bottleneck(const AdapterReading& reading, const LinearAdapter& adapter,
                            const ForwardPass& pass);
 
+// The same with the experts in groups (model/grouped_experts.h): what travels is the same, and
+// nothing is as wide as E * r. reading: u is not needed. x: the base's input, all tokens; out: what
+// is added to in place and returned.
+Tensor add_rank_column(const Tensor& out_TO, const Tensor& x_TD, const AdapterReading& reading,
+                       const LinearAdapter& adapter, const ForwardPass& pass);
+Tensor add_rank_row(const Tensor& partial_TO, const Tensor& x_Td, const AdapterReading& reading,
+                    const LinearAdapter& adapter, const ForwardPass& pass);
+
 }  // namespace molora

@@ -90,11 +90,15 @@ std::vector<MutationCase> cases_of_experts(const Layouts& on) {
       CASE(kExpertGradientKept, {"step 0: gradient norm", training(on.gather_ep2)}),
       CASE(kExpertGatherStale, {"step 0: loss", training(on.gather_ep2)}),
 
-      CASE(kBottleneckOwnOnly, {"step 0: loss", training(on.rank_tp2)}),
-      CASE(kBottleneckPartial, {"step 0: loss", training(on.rank_tp2)}),
+      CASE(kBottleneckOwnOnly, {"step 0: loss", training(on.rank_tp2)},
+           {"step 0: loss", training(with_grouped_experts(on.rank_tp2))}),
+      CASE(kBottleneckPartial, {"step 0: loss", training(on.rank_tp2)},
+           {"step 0: loss", training(with_grouped_experts(on.rank_tp2))}),
       CASE(kSlotsNotSummed, {"step 0: loss", training(on.slots_tp2)}),
       CASE(kSlotGradientsNotSummed, {"step 0: gradient norm", training(on.slots_tp2)}),
       CASE(kBottleneckOwnTokensOnly, {"step 0: loss", training(with_sequence_parallel(on.tp2))}),
+      CASE(kChoicesReversed,
+           {"step 0: loss", training(with_grouped_experts(with_sequence_parallel(on.tp2)))}),
 
       CASE(kDropoutMaskReused, {"step 0: loss", training(on.tp2)}),
       CASE(kDropoutMaskOfRow, {"step 0: loss", training(on.tokens_ep2)}),

@@ -58,6 +58,11 @@ inline RunShape with_fixed_shapes(RunShape shape) {
   return shape;
 }
 
+inline RunShape with_grouped_experts(RunShape shape) {
+  shape.layout.expert_ways = all_linears(ExpertWay::kGrouped);
+  return shape;
+}
+
 inline RunShape with_replicated_optimizer(RunShape shape) {
   shape.optimizer = OptimizerPlacement::kReplicated;
   return shape;

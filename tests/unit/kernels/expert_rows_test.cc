@@ -170,6 +170,20 @@ TEST(ExpertRows, AreInTheOrderOfExpertsAndTokens) {
   EXPECT_TRUE(rows.slots_P.equal(at::tensor({0, 5, 2, 7, 12, 13}, at::kLong)));
 }
 
+TEST(ExpertRows, OfHeldExpertsPassOverTheOthers) {
+  const Tensor chosen_TK = at::tensor({2, 0, 0, 2, 3, 2}, at::kLong).view({3, 2});
+  const ExpertRows rows = rows_by_held_expert(chosen_TK, 2, 2);
+  EXPECT_EQ(rows.begins, (std::vector<int64_t>{0, 3, 4}));
+  EXPECT_TRUE(rows.tokens_P.equal(at::tensor({0, 1, 2, 2}, at::kLong)));
+  EXPECT_TRUE(rows.slots_P.equal(at::tensor({0, 2, 4, 5}, at::kLong)));
+}
+
+TEST(ExpertRows, AreFoundInAnotherOrder) {
+  const Tensor slots = at::tensor({7, 2, 5}, at::kLong);
+  const Tensor wanted = at::tensor({2, 5, 7}, at::kLong);
+  EXPECT_TRUE(places_of_slots(wanted, slots, 9).equal(at::tensor({1, 2, 0}, at::kLong)));
+}
+
 TEST(ExpertRows, OfGatesAreThoseThatAreNotZero) {
   const Tensor gates_TE = at::tensor({0.0, 0.5, 0.0, 0.0, -0.1, 0.2}).view({2, 3});
   for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
@@ -182,7 +196,7 @@ TEST(ExpertRows, OfGatesAreThoseThatAreNotZero) {
 
 TEST(ExpertRows, RefuseAnExpertThatIsNotThere) {
   const Tensor chosen_TK = at::tensor({0, 7}, at::kLong).view({2, 1});
-  EXPECT_THROW_WITH(rows_by_expert(chosen_TK, 5), InternalError, "expert 7 of 5");
+  EXPECT_THROW_WITH(rows_by_expert(chosen_TK, 5), InternalError, "choices among 5 experts");
 }
 
 TEST(ExpertRows, RefuseRowsOfAnotherType) {

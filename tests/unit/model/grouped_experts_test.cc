@@ -166,6 +166,19 @@ TEST(GroupedExperts, ComputeFromGatesOfHeldExpertsAlone) {
   EXPECT_TRUE(at::allclose(grouped_TO, dense_TO, kTolerance, kTolerance));
 }
 
+TEST(GroupedExperts, AreTheirTwoHalves) {
+  Case of = make_case({});
+  of.dropout = some_dropout(13, 21);
+  const GroupedExperts experts = of.grouped();
+  const auto whole = results(of, apply_grouped_experts(of.out_TO.clone(), of.x_TD, experts));
+  const Tensor u_Pr = project_pairs(of.x_TD, of.lora_A, experts.rows, of.dropout);
+  const Tensor h_Pr = gate_pairs(u_Pr, of.weights_TE, experts.rows, of.scale);
+  const auto halves = results(of, expand_pairs(of.out_TO.clone(), h_Pr, of.lora_B, experts.rows));
+  for (size_t i = 0; i < whole.size(); ++i) {
+    EXPECT_TRUE(at::allclose(whole[i], halves[i], kTolerance, kTolerance)) << i;
+  }
+}
+
 TEST(GroupedExperts, GiveTheSameBitsForTokensInParts) {
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kDouble}) {
     Case of = make_case({.tokens = 150, .inputs = 70, .outputs = 90});
