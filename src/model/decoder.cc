@@ -9,6 +9,8 @@
 #include "base/check.h"
 #include "base/mutation.h"
 #include "device/compute_device.h"
+#include "kernels/causal_attention.h"
+#include "kernels/kernel_choice.h"
 #include "kernels/norm.h"
 #include "kernels/swiglu.h"
 #include "model/attention.h"
@@ -223,6 +225,10 @@ Tensor CausalLM::attention_core(int64_t index, const Tensor& q_THA, const Tensor
     // The kernel keeps no more than its inputs and results: there is nothing to recompute.
     return attend_packed(q_THA, k_THA, v_THA, {context.batch.starts_S, context.batch.longest},
                          window);
+  }
+  // Nor does this way.
+  if (host_kernels_wanted(q_THA) && q_THA.size(0) > 0) {
+    return causal_attention(q_THA, k_THA, v_THA, starts, window).flatten(1);
   }
   return maybe_recompute(context, {q_THA, k_THA, v_THA},
                          [starts, window](const std::vector<Tensor>& in) {

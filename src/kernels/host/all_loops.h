@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/host/adamw_loop.h"
+#include "kernels/host/attention_loop.h"
 #include "kernels/host/cross_entropy_loop.h"
 #include "kernels/host/dropout_loop.h"
 #include "kernels/host/gate_scale_loop.h"
@@ -11,6 +12,7 @@
 #include "kernels/host/swiglu_loop.h"
 
 #define MOLORA_ALL_LOOPS(use)                                                   \
+  MOLORA_ATTENTION_LOOPS(use)                                                   \
   MOLORA_RMS_NORM_LOOPS(use)                                                    \
   MOLORA_SWIGLU_LOOPS(use)                                                      \
   MOLORA_ROTARY_LOOPS(use)                                                      \

@@ -48,26 +48,45 @@ MOLORA_LOOP Number sum_of(int64_t count, const ValueAt& value_at) {
   return sum_lanes(lanes);
 }
 
-// What is not a number is the largest.
-template <typename Number>
-MOLORA_LOOP Number larger(Number a, Number b) {
-  return b > a || b != b ? b : a;
+// A whole number that is the larger the larger the value is, and largest for what is not a number:
+// g++ makes vector instructions of the maximum of whole numbers alone.
+MOLORA_LOOP int32_t order_of(float value) {
+  int32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof(bits));
+  const int32_t magnitude = bits & 0x7FFFFFFF;
+  const int32_t order = bits < 0 ? -magnitude : magnitude;
+  return magnitude > 0x7F800000 ? 0x7FFFFFFF : order;
+}
+MOLORA_LOOP int64_t order_of(double value) {
+  int64_t bits;
+  __builtin_memcpy(&bits, &value, sizeof(bits));
+  const int64_t magnitude = bits & 0x7FFFFFFFFFFFFFFF;
+  const int64_t order = bits < 0 ? -magnitude : magnitude;
+  return magnitude > 0x7FF0000000000000 ? 0x7FFFFFFFFFFFFFFF : order;
+}
+MOLORA_LOOP float value_of_order(int32_t order) {
+  const int32_t bits = order < 0 ? (-order) | static_cast<int32_t>(0x80000000) : order;
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+MOLORA_LOOP double value_of_order(int64_t order) {
+  const int64_t bits = order < 0 ? (-order) | static_cast<int64_t>(0x8000000000000000) : order;
+  double value;
+  __builtin_memcpy(&value, &bits, sizeof(value));
+  return value;
 }
 
-// The largest of value_at(0) ... value_at(count - 1); -infinity of none.
+// The largest of value_at(0) ... value_at(count - 1), what is not a number before all others;
+// -infinity of none.
 template <typename Number, typename ValueAt>
 MOLORA_LOOP Number largest_of(int64_t count, const ValueAt& value_at) {
-  Number lanes[kSumLanes];
-  for (Number& lane : lanes) lane = -INFINITY;
-  int64_t i = 0;
-  for (; i + kSumLanes <= count; i += kSumLanes) {
-    for (int lane = 0; lane < kSumLanes; ++lane)
-      lanes[lane] = larger(lanes[lane], value_at(i + lane));
+  auto largest = order_of(-static_cast<Number>(INFINITY));
+  for (int64_t i = 0; i < count; ++i) {
+    const auto order = order_of(static_cast<Number>(value_at(i)));
+    largest = order > largest ? order : largest;
   }
-  Number largest = -INFINITY;
-  for (; i < count; ++i) largest = larger(largest, value_at(i));
-  for (const Number lane : lanes) largest = larger(largest, lane);
-  return largest;
+  return value_of_order(largest);
 }
 
 }  // namespace molora
