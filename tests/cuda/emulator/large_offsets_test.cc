@@ -198,7 +198,7 @@ TEST(LargeOffsets, ALongRunIsUpdatedToItsEnd) {
   const SparseNumbers<float> gradient(kMany);
   gradient[kMany - 1] = 1.0f;
   UpdateRuns<float> body = {};
-  body.rates = {1, 1, 0, 1, 1, 0, -1};
+  body.rates = {1, 1, 0, 1, 1, 0, -1, 1};
   body.add({value.data(), first.data(), second.data(), gradient.data(), kMany});
   emulate_last_block(body);
   EXPECT_EQ(value[kMany - 1], -1.0f);

@@ -97,10 +97,10 @@ TEST(InputProducts, AnInputWithoutGradientGetsNone) {
 TEST(InputProducts, FrozenLinearsAloneKeepNothing) {
   const Tensor x = trained({4, 6});
   Tensor kept = x * 2.0;
-  const InputProducts products = input_products(kept, {{at::randn({5, 6}, at::kDouble), {}}}, {});
+  const FrozenLinear frozen{at::randn({5, 6}, at::kDouble), {}};
+  const Tensor alone = input_products(kept, {frozen}, {}).frozen_TO.front();
   const auto holders = kept.use_count();
-  const InputProducts others =
-      input_products(kept, {{at::randn({5, 6}, at::kDouble), {}}}, {trained({2, 6})});
+  const Tensor with_trained = input_products(kept, {frozen}, {trained({2, 6})}).frozen_TO.front();
   EXPECT_GT(kept.use_count(), holders);
   // The first call left no more behind than the test's own name for it.
   EXPECT_EQ(holders, 1U);
