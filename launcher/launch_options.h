@@ -15,7 +15,7 @@ struct LaunchOptions {
   std::string hosts;               // "a:4,b:4" or ""
   std::filesystem::path hostfile;  // "" or a file in Open MPI's form (name slots=N)
   Launcher launcher = Launcher::kAuto;
-  bool may_use_gpus = true;  // whether ranks compute on GPUs where there are any
+  bool may_use_gpus = true;                     // whether ranks compute on GPUs where there are any
   std::vector<std::string> launcher_arguments;  // passed on to mpirun or srun as they are
 };
 

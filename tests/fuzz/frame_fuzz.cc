@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "base/error.h"
-#include "launcher/system/frame.h"
 #include "launcher/supervise/monitor.h"
 #include "launcher/supervise/visible_text.h"
+#include "launcher/system/frame.h"
 #include "supervision.pb.h"
 
 namespace {

@@ -12,11 +12,12 @@
 #include "kernels/bodies/router_body.h"
 #include "kernels/bodies/router_statistics_body.h"
 
-#define MOLORA_ALL_BODIES(use)                                                      \
-  MOLORA_ROUTER_BODIES(use)                                                         \
-  MOLORA_ROUTER_STATISTICS_BODIES(use)                                              \
-  MOLORA_GATHER_ROWS_BODIES(use)                                                    \
-  MOLORA_EXCHANGE_INDEX_BODIES(use)                                                 \
-  MOLORA_COMBINE_ROWS_BODIES(use)                                                   \
-  MOLORA_GATE_SCALE_BODIES(use) MOLORA_DROPOUT_BODIES(use) MOLORA_ADAMW_BODIES(use) \
-      MOLORA_RMS_NORM_BODIES(use) MOLORA_ROTARY_BODIES(use)
+#define MOLORA_ALL_BODIES(use)                                                    \
+  MOLORA_ROUTER_BODIES(use)                                                       \
+  MOLORA_ROUTER_STATISTICS_BODIES(use)                                            \
+  MOLORA_GATHER_ROWS_BODIES(use)                                                  \
+  MOLORA_EXCHANGE_INDEX_BODIES(use)                                               \
+  MOLORA_COMBINE_ROWS_BODIES(use)                                                 \
+  MOLORA_GATE_SCALE_BODIES(use)                                                   \
+  MOLORA_DROPOUT_BODIES(use) MOLORA_ADAMW_BODIES(use) MOLORA_RMS_NORM_BODIES(use) \
+      MOLORA_ROTARY_BODIES(use)

@@ -39,8 +39,8 @@ MOLORA_LOOP void fill_zeros(Number* values, int64_t begin, int64_t end) {
 // weights = softmax(scale * scores) over the visible keys, 0 elsewhere.
 template <typename Number>
 struct CausalSoftmaxLoop {
-  Wide<Number>* scores;  // [rows, keys], used up
-  Number* weights;       // [rows, keys]; may be scores
+  Wide<Number>* scores;                    // [rows, keys], used up
+  Number* weights;                         // [rows, keys]; may be scores
   SoftmaxRow<Wide<Number>>* softmax_rows;  // of query q and copy c: q * query_stride + c
   int64_t query_stride;
   AttentionBlock block;
@@ -115,7 +115,7 @@ struct CausalSoftmaxBackwardLoop {
 }  // namespace molora
 
 // Every instance that the program uses.
-#define MOLORA_ATTENTION_LOOPS(use)                                                        \
-  use(CausalSoftmaxLoop<float>) use(CausalSoftmaxLoop<BFloat16>)                           \
-      use(CausalSoftmaxLoop<double>) use(CausalSoftmaxBackwardLoop<float>)                 \
-          use(CausalSoftmaxBackwardLoop<BFloat16>) use(CausalSoftmaxBackwardLoop<double>)
+#define MOLORA_ATTENTION_LOOPS(use)                                                             \
+  use(CausalSoftmaxLoop<float>) use(CausalSoftmaxLoop<BFloat16>) use(CausalSoftmaxLoop<double>) \
+      use(CausalSoftmaxBackwardLoop<float>) use(CausalSoftmaxBackwardLoop<BFloat16>)            \
+          use(CausalSoftmaxBackwardLoop<double>)

@@ -109,10 +109,9 @@ TEST(CrossChecks, LeaveFaultyFrozenExpertsOut) {
 }
 
 TEST(CrossChecks, RefuseOnCpusWhatIsOfGpus) {
-  EXPECT_EQ(
-      config_faults("device: {kind: cpu, kernels: fused}\nparallel: {backend: nccl}\n"),
-      "run.yaml:2: parallel.backend: nccl is of GPUs, and device.kind is cpu; write auto or "
-      "mpi");
+  EXPECT_EQ(config_faults("device: {kind: cpu, kernels: fused}\nparallel: {backend: nccl}\n"),
+            "run.yaml:2: parallel.backend: nccl is of GPUs, and device.kind is cpu; write auto or "
+            "mpi");
   EXPECT_EQ(config_faults("device: {kind: cpu, deterministic: true}"),
             "run.yaml:1: device.deterministic: has no effect: device.kind is cpu, which always is; "
             "remove it");
