@@ -26,10 +26,6 @@ constexpr int64_t kScoresOfBlock = 512 * 1024;
 constexpr int64_t kMostQueries = 128;
 constexpr int64_t kFewestQueries = 16;
 
-at::ScalarType wide_type(const Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 // What all heads of all sequences have in common.
 struct AttentionShape {
   int64_t num_heads;

@@ -12,9 +12,7 @@ namespace molora {
 
 namespace {
 
-Tensor in_wide_type(const Tensor& x) {
-  return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
-}
+Tensor in_wide_type(const Tensor& x) { return x.to(wide_type(x)); }
 
 // Where the target is not of this rank: the first column, and what is found there counts as 0.
 Tensor target_of(const Tensor& logits_nv, const Tensor& column_n1) {

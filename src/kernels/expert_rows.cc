@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "kernels/host/expert_rows_kernels.h"
 #include "kernels/host/instruction_set.h"
+#include "kernels/start_kernel.h"
 
 namespace molora {
 
@@ -40,10 +41,6 @@ ExpertRowsKernels kernels_for(at::ScalarType type) {
   if (type == at::kBFloat16) return kernel_set().bf16;
   MOLORA_CHECK(type == at::kFloat, "rows of type {}", at::toString(type));
   return kernel_set().fp32;
-}
-
-at::ScalarType wide_type(const Tensor& rows_TC) {
-  return rows_TC.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
 struct CountedPairs {

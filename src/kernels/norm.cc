@@ -19,10 +19,6 @@ using torch::autograd::variable_list;
 // A warp reads a row of this length in 32 steps.
 constexpr int64_t kMostColumnsOfWarp = 1024;
 
-at::ScalarType wide_type(const Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 // Calls work(number tag, lanes of a row) for these rows.
 template <typename Work>
 void for_rows(const Tensor& x, const Work& work) {

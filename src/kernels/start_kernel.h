@@ -73,4 +73,9 @@ void for_wide_type(at::ScalarType type, const Work& work) {
   }
 }
 
+// The type in which sums over such a tensor are formed: at least fp32.
+inline at::ScalarType wide_type(const Tensor& x) {
+  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
 }  // namespace molora
