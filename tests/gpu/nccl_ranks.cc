@@ -144,6 +144,7 @@ void print_figures(const char* name, const RankProcess& process, size_t bytes, d
               time * 1e6);
   std::printf("FIGURE %s.%d_ranks.%zu_bytes_each.received_by_a_rank %.3f GB/s\n", name,
               process.size, bytes, received / time / 1e9);
+  std::fflush(stdout);  // this process is killed if another one fails
 }
 
 void measure(const RankProcess& process, NcclRank& comm, size_t largest) {
@@ -171,6 +172,10 @@ void check_lost_rank(const RankProcess& process, NcclRank& comm) {
   GpuBytes send(1 << 20);
   GpuBytes recv((1 << 20) * static_cast<size_t>(process.size));
   send.write(bytes_of(process.rank, kAll, 1 << 20), comm.stream());
+  // The first collective connects the ranks: NCCL keeps it "in progress" inside the call until all
+  // have come.
+  comm.all_gather(send.data(), recv.data(), 1 << 20);
+  comm.wait();
   process.page->meet();
   if (process.rank + 1 < process.size) {
     comm.all_gather(send.data(), recv.data(), 1 << 20);

@@ -12,7 +12,8 @@ use_pack() {
   tar -C "$2" -xJf "$1" || { say "$1 cannot be unpacked"; return 0; }
   set -- "$2"
   bin=$1/bin libraries=$1/lib built_from="the pack"
-  if [[ -z $mpirun && -x $1/openmpi/bin/mpirun ]]; then
+  # Never this machine's with the pack's libraries: another release of Open MPI or PMIx does not start with them.
+  if [[ -x $1/openmpi/bin/mpirun ]]; then
     mpirun=$1/openmpi/bin/mpirun
     export OPAL_PREFIX=$1/openmpi OPAL_BINDIR=$1/openmpi/bin OPAL_LIBDIR=$1/openmpi/lib \
            OPAL_PKGLIBDIR=$1/openmpi/plugins OPAL_PKGDATADIR=$1/openmpi/help OPAL_SYSCONFDIR=$1/openmpi/etc \

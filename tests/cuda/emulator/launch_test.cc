@@ -1,6 +1,8 @@
 // What starts a kernel (kernels/cuda/launch.h), by the CUDA run time.
 #include "kernels/cuda/launch.h"
 
+#include <vector>
+
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -12,14 +14,16 @@ namespace {
 // One row, of token 0 for destination 0.
 TEST(Launch, AnEarlierErrorOfTheThreadIsNotItsOwn) {
   EXPECT_EQ(cudaSetDevice(99), cudaErrorInvalidDevice);  // stays the thread's last error
-  const int64_t position = 0;
-  int64_t token = -1;
-  int64_t destination = -1;
-  EXPECT_EQ(launch(ListSentRows{&position, &token, &destination, 1, 1, 1}, nullptr), cudaSuccess);
+  // On the heap, which a real GPU reaches in this program; it does not reach the stack.
+  const std::vector<int64_t> position = {0};
+  std::vector<int64_t> token = {-1};
+  std::vector<int64_t> destination = {-1};
+  const ListSentRows body = {position.data(), token.data(), destination.data(), 1, 1, 1};
+  EXPECT_EQ(launch(body, nullptr), cudaSuccess);
   EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidDevice);
   EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-  EXPECT_EQ(token, 0);
-  EXPECT_EQ(destination, 0);
+  EXPECT_EQ(token.front(), 0);
+  EXPECT_EQ(destination.front(), 0);
 }
 
 TEST(Launch, WithoutBlocksNothingIsStarted) {
