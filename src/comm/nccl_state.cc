@@ -246,21 +246,29 @@ void NcclState::abort_all() {
   for (ncclComm_t comm : std::exchange(comms_, {})) ncclCommAbort(comm);
 }
 
+// The host runs ahead of the GPU: what it has put on the stream is still to be done. All groups
+// share the stream, so that none can end in order while another one's collective is under way.
+void NcclState::finish_pending() {
+  wait_until([this] {
+    drop_finished();
+    return pending_.empty();
+  });
+}
+
 void NcclState::remove(ncclComm_t comm) {
   const auto held = lock();
+  if (std::uncaught_exceptions() > 0) {  // this rank leaves in the middle of its work
+    if (failure_.empty()) failure_ = "this rank's communicators have ended";
+    abort_all();
+    return;
+  }
   try {
-    drop_finished();
+    if (failure_.empty()) finish_pending();
   } catch (const CommError& error) {
     spdlog::warn("{}", error.what());  // all communicators have ended, this one too
   }
   const auto found = std::find(comms_.begin(), comms_.end(), comm);
   if (found == comms_.end()) return;
-  // This rank leaves in the middle of its work. Its groups share a stream: none can end in order.
-  if (std::uncaught_exceptions() > 0 || !pending_.empty()) {
-    if (failure_.empty()) failure_ = "this rank's communicators have ended";
-    abort_all();
-    return;
-  }
   comms_.erase(found);
   ncclResult_t result = ncclCommFinalize(comm);
   const Clock::time_point begin = Clock::now();

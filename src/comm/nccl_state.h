@@ -49,8 +49,8 @@ class NcclState {
     const auto held = lock();
     comms_.push_back(comm);
   }
-  // Ends the communicator: in order when nothing is amiss, else at once and with it all others.
-  // Never throws.
+  // Ends the communicator: in order when nothing is amiss, after all that is under way, which it
+  // waits for within the limit; else at once and with it all others. Never throws.
   void remove(ncclComm_t comm);
 
   // The communication stream from here on comes after the calling thread's compute stream.
@@ -86,6 +86,7 @@ class NcclState {
   void abort_all();
   void watch();
   void drop_finished();
+  void finish_pending();
   std::string describe(const Pending& pending, Clock::duration waited) const;
   bool is_over_limit(Clock::time_point since) const;
   cudaEvent_t take_event();

@@ -45,7 +45,7 @@ TEST(OracleComparison, ReplicasThatDifferAreAFault) {
   tensors.add(slice_of_four("a", 0), at::ones({2}));
   EXPECT_EQ(tensors.fault(), "");
   tensors.add(slice_of_four("a", 0), at::full({2}, 1.0 + 1e-7));
-  EXPECT_EQ(tensors.fault(), "a: replicas differ");
+  EXPECT_EQ(tensors.fault().rfind("a: replicas differ in 2 of 2 numbers, by up to", 0), 0U);
   EXPECT_TRUE(std::isnan(testing::difference(tensors, tensors)));
 }
 

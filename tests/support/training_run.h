@@ -11,6 +11,7 @@
 #include <tuple>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "base/philox.h"
@@ -52,7 +53,11 @@ class WholeTensors {
     at::Tensor place = slice_of(whole, parameter);
     const bool is_new = place.isnan().all().item<bool>();
     if (!is_new && !at::equal(place, slice) && fault_.empty()) {
-      fault_ = parameter.name + ": replicas differ";
+      const at::Tensor apart = (place.to(at::kDouble) - slice.to(at::kDouble)).abs();
+      fault_ = fmt::format("{}: replicas differ in {} of {} numbers, by up to {} ({} are NaN)",
+                           parameter.name, place.ne(slice).sum().item<int64_t>(), slice.numel(),
+                           apart.nan_to_num().max().item<double>(),
+                           apart.isnan().sum().item<int64_t>());
     }
     place.copy_(slice);
   }

@@ -76,6 +76,26 @@ TEST_F(NcclCommunicator, TakesItsPlaceInTheOrderOfTheComputeStream) {
   }
 }
 
+// The host is ahead of the GPU: what it has given that one to do is done before the group ends.
+TEST_F(NcclCommunicator, EndsAfterWhatIsUnderWay) {
+  constexpr size_t kBytes = 1 << 16;
+  auto comm = context_->make_communicator(*world_);
+  const auto size = static_cast<size_t>(comm->size());
+  Buffer<uint8_t> mine(*memory_, kBytes);
+  Buffer<uint8_t> all(*memory_, kBytes * size);
+  const auto pause = [](void*) { std::this_thread::sleep_for(milliseconds(300)); };
+  ASSERT_EQ(cudaLaunchHostFunc(compute_, pause, nullptr), cudaSuccess);
+  ASSERT_EQ(cudaMemsetAsync(mine.span().data(), 16 + comm->rank(), kBytes, compute_), cudaSuccess);
+  comm->all_gather(mine.span(), all.span());
+  comm.reset();
+  const std::vector<uint8_t> got = all.values();
+  for (size_t peer = 0; peer < size; ++peer) {
+    const auto expected = static_cast<uint8_t>(16 + static_cast<int>(peer));
+    EXPECT_EQ(got[peer * kBytes], expected) << "from rank " << peer;
+    EXPECT_EQ(got[(peer + 1) * kBytes - 1], expected) << "from rank " << peer;
+  }
+}
+
 // A rank that does not come: the others say where they are, within the limit, and nothing hangs.
 TEST_F(NcclCommunicator, SaysWhoWaitsWhereWhenARankDoesNotCome) {
   const auto context = make_context(milliseconds(2000));

@@ -119,7 +119,9 @@ class NcclOracle : public ::testing::Test {
       // A real GPU's operators round in their own way.
       const bool is_real_gpu = std::getenv("MOLORA_REAL_GPU") != nullptr;
       const bool are_same_bits = kernels == KernelChoice::kAten && !is_real_gpu;
-      if (found.empty()) {
+      if (!found.empty()) {
+        found = "over MPI: " + found;
+      } else {
         found = testing::compare(*over_nccl, *over_mpi,
                                  are_same_bits ? 0.0 : (is_real_gpu ? 10 : 1) * tolerance);
       }
