@@ -52,5 +52,6 @@ for plugin in "$(dirname "$(ldconfig -p | awk '/libpmix.so.2 / {print $NF; exit}
 done
 pack_libraries "$pack"/openmpi/bin/* "$pack"/openmpi/plugins/*.so "$pack"/openmpi/pmix/*.so
 cp -L "$(path_of libdir)"/libmca_common_{sm,monitoring,ompio}.so* "$pack/lib/" 2>/dev/null || true
+git describe --always --abbrev=40 --dirty >"$pack/commit" 2>/dev/null || echo unknown >"$pack/commit"
 tar -C "$pack" -cJf "$file" .
 ls -sh "$file" >&2

@@ -11,7 +11,7 @@ gpu_targets=(gpu_seen nccl_ranks kernel_shapes kernel_launchers_test write_model
 use_pack() {
   tar -C "$2" -xJf "$1" || { say "$1 cannot be unpacked"; return 0; }
   set -- "$2"
-  bin=$1/bin libraries=$1/lib built_from="the pack"
+  bin=$1/bin libraries=$1/lib built_from="the pack, of commit $(cat "$1/commit" 2>/dev/null || echo unknown)"
   # Never this machine's with the pack's libraries: another release of Open MPI or PMIx does not start with them.
   if [[ -x $1/openmpi/bin/mpirun ]]; then
     mpirun=$1/openmpi/bin/mpirun
