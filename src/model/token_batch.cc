@@ -7,6 +7,17 @@
 
 namespace molora {
 
+namespace {
+
+void point_into(TokenBatch& batch, const Tensor& all_3T) {
+  batch.all_3T = all_3T;
+  batch.ids_T = all_3T[0];
+  batch.positions_T = all_3T[1];
+  batch.samples_T = all_3T[2];
+}
+
+}  // namespace
+
 TokenBatch make_token_batch(const std::vector<std::vector<int32_t>>& sequences,
                             const std::vector<int64_t>& samples,
                             const std::vector<int64_t>& first_positions) {
@@ -20,9 +31,7 @@ TokenBatch make_token_batch(const std::vector<std::vector<int32_t>>& sequences,
     batch.longest = std::max(batch.longest, length);
   }
   const int64_t num_tokens = batch.starts.back();
-  batch.ids_T = at::empty(num_tokens, at::kLong);
-  batch.positions_T = at::empty(num_tokens, at::kLong);
-  batch.samples_T = at::empty(num_tokens, at::kLong);
+  point_into(batch, at::empty({3, num_tokens}, at::kLong));
   auto* ids = batch.ids_T.data_ptr<int64_t>();
   auto* positions = batch.positions_T.data_ptr<int64_t>();
   auto* sample_of = batch.samples_T.data_ptr<int64_t>();
@@ -37,13 +46,18 @@ TokenBatch make_token_batch(const std::vector<std::vector<int32_t>>& sequences,
   return batch;
 }
 
+TokenBatch in_locked_pages(const TokenBatch& batch) {
+  TokenBatch locked = batch;
+  point_into(locked, batch.all_3T.pin_memory());
+  return locked;
+}
+
 // One copy for the three of them.
 TokenBatch on_device(const TokenBatch& batch, at::Device device) {
   if (batch.ids_T.device() == device) return batch;
-  const Tensor all_3T =
-      to_device(at::stack({batch.ids_T, batch.positions_T, batch.samples_T}), device);
+  const Tensor all_3T = to_device(batch.all_3T, device);
   const Tensor starts_S = to_device(at::tensor(batch.starts, at::kLong).to(at::kInt), device);
-  return {all_3T[0], all_3T[1], all_3T[2], batch.starts, starts_S, batch.longest};
+  return {all_3T[0], all_3T[1], all_3T[2], batch.starts, {}, starts_S, batch.longest};
 }
 
 }  // namespace molora

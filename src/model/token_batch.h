@@ -19,6 +19,7 @@ struct TokenBatch {
   Tensor samples_T;    // [tokens] int64, which sample of the run a token belongs to (for dropout)
   // Where each sequence begins, and one past the last token: sequences + 1 entries, from 0.
   std::vector<int64_t> starts;
+  Tensor all_3T;        // the three of them in one piece; undefined on the GPU
   Tensor starts_S;      // the same on the GPU, int32; undefined on the CPU
   int64_t longest = 0;  // tokens of the longest sequence
 
@@ -33,6 +34,9 @@ struct TokenBatch {
 TokenBatch make_token_batch(const std::vector<std::vector<int32_t>>& sequences,
                             const std::vector<int64_t>& samples,
                             const std::vector<int64_t>& first_positions = {});
+
+// The same in page-locked memory, from which copies to a GPU need no other copy before.
+TokenBatch in_locked_pages(const TokenBatch& batch);
 
 // The same with its tensors on `device`; the host does not wait for it.
 TokenBatch on_device(const TokenBatch& batch, at::Device device);

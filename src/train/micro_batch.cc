@@ -1,10 +1,31 @@
 #include "train/micro_batch.h"
 
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
 
 namespace molora {
+
+namespace {
+
+// The rows of micro-step m; empty when this rank has fewer.
+std::span<const TrainRow> rows_of(const StepRows& rows, int64_t m, int64_t micro_batch_size) {
+  const std::span<const TrainRow> all(rows.rows);
+  const auto begin = std::min(all.size(), static_cast<size_t>(m * micro_batch_size));
+  const auto end = std::min(all.size(), begin + static_cast<size_t>(micro_batch_size));
+  return all.subspan(begin, end - begin);
+}
+
+// Page-locked, so that the copy to the GPU later is one and nobody waits for it.
+void lock_pages(MicroBatch& batch) {
+  batch.tokens = in_locked_pages(batch.tokens);
+  batch.predictors_N = batch.predictors_N.pin_memory();
+  batch.targets_N = batch.targets_N.pin_memory();
+}
+
+}  // namespace
 
 MicroBatch make_micro_batch(std::span<const TrainRow> rows) {
   std::vector<std::vector<int32_t>> sequences;
@@ -29,6 +50,15 @@ MicroBatch make_micro_batch(std::span<const TrainRow> rows) {
   }
   return {make_token_batch(sequences, samples), at::tensor(predictors, at::kLong),
           at::tensor(targets, at::kLong), at::tensor(sequence_of, at::kLong)};
+}
+
+StepInput make_step_input(StepRows rows, int64_t micro_batch_size, at::Device device) {
+  StepInput input{std::move(rows), {}};
+  for (int64_t m = 0; m < input.rows.num_micro_steps; ++m) {
+    input.batches.push_back(make_micro_batch(rows_of(input.rows, m, micro_batch_size)));
+    if (!device.is_cpu()) lock_pages(input.batches.back());
+  }
+  return input;
 }
 
 }  // namespace molora

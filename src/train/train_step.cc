@@ -19,7 +19,6 @@
 #include "parallel/tensor_collectives.h"
 #include "tensor/tensor_bytes.h"
 #include "train/loss.h"
-#include "train/micro_batch.h"
 #include "watch/black_box.h"
 #include "watch/fault_injection.h"
 #include "watch/place.h"
@@ -27,14 +26,6 @@
 namespace molora {
 
 namespace {
-
-// The rows of micro-step m; empty when this rank has fewer.
-std::span<const TrainRow> rows_of(const StepRows& rows, int64_t m, int64_t micro_batch_size) {
-  const std::span<const TrainRow> all(rows.rows);
-  const auto begin = std::min(all.size(), static_cast<size_t>(m * micro_batch_size));
-  const auto end = std::min(all.size(), begin + static_cast<size_t>(micro_batch_size));
-  return all.subspan(begin, end - begin);
-}
 
 // Makes one element not-a-number, or flips the highest bit of its exponent.
 template <typename Number, typename Bits>
@@ -82,8 +73,13 @@ TrainStep::TrainStep(const Parts& parts, const Options& options)
 }
 
 StepResult TrainStep::run(int64_t step, const StepRows& rows, double learning_rate, Stop stop) {
-  MOLORA_CHECK(rows.step_supervised > 0, "step {} has nothing to learn from", step);
-  const Task task{step, rows, stop};
+  return run(step, make_step_input(rows, options_.train.micro_batch_size(), parts_.model.device()),
+             learning_rate, stop);
+}
+
+StepResult TrainStep::run(int64_t step, const StepInput& input, double learning_rate, Stop stop) {
+  MOLORA_CHECK(input.rows.step_supervised > 0, "step {} has nothing to learn from", step);
+  const Task task{step, input.rows, input.batches, stop};
   StepResult result = compute(task);
   if (looks_wrong(result)) result = check_again(task, result);
   result.learning_rate = learning_rate;
@@ -121,8 +117,7 @@ StepResult TrainStep::compute(const Task& task) {
 void TrainStep::count_choices_ahead(const Task& task) {
   const at::NoGradGuard no_grad;
   for (int64_t m = 0; m < task.rows.num_micro_steps; ++m) {
-    micro_step(task.step, rows_of(task.rows, m, options_.train.micro_batch_size()),
-               choices_[static_cast<size_t>(m)], &statistics_);
+    micro_step(task, m);
   }
   Tensor counts_RE = statistics_.counts_RE.clone();
   if (!MOLORA_MUTANT(kStatisticsOfThisRank)) {
@@ -140,9 +135,7 @@ TrainStep::Totals TrainStep::accumulate_gradients(const Task& task) {
   Totals totals;
   for (int64_t m = 0; m < task.rows.num_micro_steps; ++m) {
     fault_point(FaultPhase::kForward, task.step + 1);
-    const Totals part =
-        micro_step(task.step, rows_of(task.rows, m, options_.train.micro_batch_size()),
-                   choices_[static_cast<size_t>(m)], &statistics_);
+    const Totals part = micro_step(task, m);
     if (part.loss_sum.defined()) {
       totals.loss_sum = totals.loss_sum.defined() ? totals.loss_sum + part.loss_sum : part.loss_sum;
     }
@@ -151,23 +144,23 @@ TrainStep::Totals TrainStep::accumulate_gradients(const Task& task) {
   return totals;
 }
 
-TrainStep::Totals TrainStep::micro_step(int64_t step, std::span<const TrainRow> rows,
-                                        RoutingChoices& choices, RouterStatistics* statistics) {
-  const MicroBatch batch = make_micro_batch(rows);
+TrainStep::Totals TrainStep::micro_step(const Task& task, int64_t m) {
+  const MicroBatch& batch = task.batches[static_cast<size_t>(m)];
+  RoutingChoices& choices = choices_[static_cast<size_t>(m)];
   const TokenBatch tokens = on_device(batch.tokens, parts_.model.device());
   const ForwardContext context{
       .batch = tokens,
       .mode = ForwardMode::kTrain,
-      .routing = {.choices = &choices, .statistics = statistics, .auxiliary = &auxiliary_},
+      .routing = {.choices = &choices, .statistics = &statistics_, .auxiliary = &auxiliary_},
       .seed = options_.seed,
-      .step = static_cast<uint64_t>(step),
+      .step = static_cast<uint64_t>(task.step),
       .recompute = options_.train.activation_checkpointing()};
   const Tensor hidden = parts_.model.hidden_states(context);
   const Tensor states_ND = parts_.model.head_states(hidden, batch.predictors_N, context);
   const TokenLoss loss =
       next_token_loss(parts_.model, states_ND, to_device(batch.targets_N, parts_.model.device()));
   if (at::GradMode::is_enabled()) {
-    fault_point(FaultPhase::kBackward, step + 1);
+    fault_point(FaultPhase::kBackward, task.step + 1);
     if (loss.sum.requires_grad()) loss.sum.backward();
     if (const auto fault = take_gradient_fault()) {
       damage_gradients(parts_.adapters.parameters(), *fault);

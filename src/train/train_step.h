@@ -22,7 +22,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -32,6 +31,7 @@
 #include "parallel/gradient_sync.h"
 #include "run_config.pb.h"
 #include "train/adamw.h"
+#include "train/micro_batch.h"
 #include "train/step_check.h"
 #include "train/step_rows.h"
 
@@ -80,7 +80,12 @@ class TrainStep {
   // result is that of a step in which nothing had happened.
   // Throws: InternalError when three computations of a step came to three results.
   enum class Stop { kNo, kRequested };
+  StepResult run(int64_t step, const StepInput& input, double learning_rate, Stop stop = Stop::kNo);
+  // Makes the tensors of the rows first.
   StepResult run(int64_t step, const StepRows& rows, double learning_rate, Stop stop = Stop::kNo);
+
+  // Where it computes.
+  at::Device device() const { return parts_.model.device(); }
 
   // The gradients of the latest run, summed and divided, before clipping: of the optimizer's
   // parameters, in its order; for tests.
@@ -96,6 +101,7 @@ class TrainStep {
   struct Task {
     int64_t step;
     const StepRows& rows;
+    const std::vector<MicroBatch>& batches;
     Stop stop;
   };
   struct Totals {
@@ -105,8 +111,7 @@ class TrainStep {
   StepResult compute(const Task& task);
   void count_choices_ahead(const Task& task);
   Totals accumulate_gradients(const Task& task);
-  Totals micro_step(int64_t step, std::span<const TrainRow> rows, RoutingChoices& choices,
-                    RouterStatistics* statistics);
+  Totals micro_step(const Task& task, int64_t m);
   std::vector<Tensor> local_gradients() const;
   Tensor numbers_of_device(const Totals& totals) const;
   const Mesh& mesh() const { return parts_.model.layout().mesh; }

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "train/lr_schedule.h"
+#include "watch/place.h"
 
 namespace molora {
 
@@ -29,7 +30,14 @@ double mean_loss(const std::vector<TaskResult>& results) {
 }  // namespace
 
 Trainer::Trainer(const Parts& parts, Options options, TrainerHooks hooks)
-    : parts_(parts), options_(std::move(options)), hooks_(std::move(hooks)) {}
+    : parts_(parts),
+      options_(std::move(options)),
+      hooks_(std::move(hooks)),
+      inputs_(parts_.feeder, {.dp_rank = parts_.mesh.dp_rank(),
+                              .dp = parts_.mesh.shape().dp,
+                              .micro_batch_size = options_.train.micro_batch_size(),
+                              .end = options_.end,
+                              .device = parts_.step.device()}) {}
 
 Trainer::End Trainer::run(Progress& progress) {
   parts_.step.norms() = NormHistory();
@@ -58,11 +66,11 @@ void Trainer::evaluate_before(Progress& progress) {
 StepResult Trainer::one_step(Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
   RowPosition position{progress.epoch(), progress.next_row()};
-  const StepRows rows = deal_rows(parts_.feeder.take(position, options_.end), parts_.mesh.dp_rank(),
-                                  parts_.mesh.shape().dp, options_.train.micro_batch_size());
+  const StepInput input = take_input(position);
+  if (progress.step() + 1 < options_.num_steps) inputs_.make_ahead(position);
   const double rate = learning_rate(options_.train, progress.step(), options_.num_steps);
   StepResult result = parts_.step.run(
-      progress.step(), rows, rate,
+      progress.step(), input, rate,
       hooks_.is_stop_requested() ? TrainStep::Stop::kRequested : TrainStep::Stop::kNo);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
 
@@ -80,6 +88,11 @@ StepResult Trainer::one_step(Progress& progress) {
   if (hooks_.on_step) hooks_.on_step(result, progress, seconds.count());
   if (result.is_skipped) count_skips(result, progress);
   return result;
+}
+
+StepInput Trainer::take_input(RowPosition& position) {
+  const PlaceScope place("rows");
+  return inputs_.take(position);
 }
 
 void Trainer::count_skips(const StepResult& result, Progress& progress) {

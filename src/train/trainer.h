@@ -1,4 +1,5 @@
-// The loop over optimizer steps: rows, step, evaluation, step boundary.
+// The loop over optimizer steps: rows, step, evaluation, step boundary. The rows of the next step
+// are prepared while this one computes (step_feeder.h).
 //
 // The trainer decides when things happen and keeps the progress; what is done with a finished step,
 // an evaluation or a boundary (metrics, tables, checkpoints) is up to its hooks. Every rank runs
@@ -12,6 +13,7 @@
 
 #include "checkpoint.pb.h"
 #include "train/row_feeder.h"
+#include "train/step_feeder.h"
 #include "train/train_step.h"
 
 namespace molora {
@@ -44,7 +46,7 @@ class Trainer {
     int64_t num_steps = 0;
     std::optional<RowPosition> end;  // of the data of the run; none: as many rows as steps ask for
   };
-  // Everything is referred to and must outlive this object.
+  // Everything is referred to and must outlive this object, which alone uses the feeder until then.
   struct Parts {
     TrainStep& step;
     RowFeeder& feeder;
@@ -65,6 +67,7 @@ class Trainer {
  private:
   void evaluate_before(Progress& progress);
   StepResult one_step(Progress& progress);
+  StepInput take_input(RowPosition& position);
   void count_skips(const StepResult& result, Progress& progress);
   bool evaluation_is_due(int64_t steps_done) const;
   bool evaluate_after(Progress& progress);
@@ -72,6 +75,7 @@ class Trainer {
   Parts parts_;
   Options options_;
   TrainerHooks hooks_;
+  StepFeeder inputs_;
 };
 
 }  // namespace molora

@@ -1,7 +1,13 @@
 #include "train/trainer.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <condition_variable>
 #include <limits>
+#include <mutex>
+#include <string>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -39,10 +45,11 @@ RowSource random_source() {
 // One rank's training with everything that outlives a step.
 class Job {
  public:
-  Job(const std::filesystem::path& model, Communicator& communicator, const TrainConfig& train)
+  Job(const std::filesystem::path& model, Communicator& communicator, const TrainConfig& train,
+      RowSource source = random_source())
       : train_(train),
         trained_(model, AdapterConfig(), communicator, at::kFloat, {.train = train_}),
-        feeder_(random_source(), train_.global_batch_size()) {
+        feeder_(std::move(source), train_.global_batch_size()) {
     testing::randomize(trained_.adapters(), 21, 0.1);
   }
 
@@ -164,6 +171,51 @@ TEST_F(TrainerTest, EveryStepHasItsBoundaryAndTheLastSaysSo) {
   run.run(progress, 3, hooks);
   EXPECT_THAT(boundaries, ElementsAre(1, 2, 3));
   EXPECT_THAT(last, ElementsAre(3));
+}
+
+// Waits in each step for rows of the step after it: with rows that are read when they are needed,
+// it would wait in vain.
+TEST_F(TrainerTest, RowsOfTheNextStepAreReadWhileThisOneIsUnderWay) {
+  const auto world = make_single_communicator("world");
+  std::mutex mutex;
+  std::condition_variable read;
+  int64_t num_read = 0;
+  RowSource source = random_source();
+  source.fetch = [&, fetch = source.fetch](uint32_t sample) {
+    TrainSequence sequence = fetch(sample);
+    const std::lock_guard lock(mutex);
+    ++num_read;
+    read.notify_all();
+    return sequence;
+  };
+  Job run(folder_.path(), *world, train_, std::move(source));
+  constexpr int64_t kSteps = 4;
+  int64_t steps = 0;
+  TrainerHooks hooks;
+  hooks.on_step = [&](const StepResult&, const Progress&, double) {
+    ++steps;
+    const int64_t wanted = std::min(kSteps, steps + 1) * train_.global_batch_size();
+    std::unique_lock lock(mutex);
+    EXPECT_TRUE(read.wait_for(lock, std::chrono::minutes(1), [&] { return num_read >= wanted; }));
+  };
+  Progress progress;
+  run.run(progress, kSteps, hooks);
+  EXPECT_EQ(num_read, kSteps * train_.global_batch_size());
+}
+
+TEST_F(TrainerTest, ProgressIsThatOfTheStepsDoneWhenRowsAheadCannotBeRead) {
+  const auto world = make_single_communicator("world");
+  RowSource source = random_source();
+  source.fetch = [fetch = source.fetch, count = 0](uint32_t sample) mutable {
+    if (++count > 10) throw DataError("sample " + std::to_string(sample) + " cannot be read");
+    return fetch(sample);
+  };
+  Job run(folder_.path(), *world, train_, std::move(source));
+  Progress progress;
+  EXPECT_THROW_WITH(run.run(progress, 9, {}), DataError, "cannot be read");
+  EXPECT_EQ(progress.step(), 2);
+  EXPECT_EQ(progress.next_row(), 8);
+  EXPECT_EQ(progress.samples_seen(), 8);
 }
 
 // A router weight of infinity poisons every loss; all ranks skip, nothing changes, then they stop.
