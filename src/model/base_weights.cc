@@ -13,12 +13,21 @@ namespace molora {
 BaseWeights::BaseWeights(const WeightFiles& files, at::ScalarType compute_type, int64_t tp,
                          int64_t tp_rank, std::string fingerprint, at::Device device)
     : fingerprint_(std::move(fingerprint)), stored_bytes_(files.stored_bytes()) {
-  const ReadBuffer buffer;
-  for (const ExpectedTensor& tensor : files.expected()) {
-    const TensorBox box = held_box(files.architecture(), tensor, tp, tp_rank);
-    const Tensor slice = load_box(files.at(tensor.name), box, compute_type, buffer).to(device);
-    kept_bytes_ += static_cast<int64_t>(slice.nbytes());
-    tensors_[tensor.name] = slice;
+  const std::vector<ExpectedTensor>& expected = files.expected();
+  std::vector<Tensor> slices(expected.size());
+  const auto load = [&](size_t i, const ReadBuffer& buffer) {
+    const TensorBox box = held_box(files.architecture(), expected[i], tp, tp_rank);
+    slices[i] = load_box(files.at(expected[i].name), box, compute_type, buffer).to(device);
+  };
+  if (device.is_cpu()) {
+    for_each_on_threads(expected.size(), load);
+  } else {  // what goes to a GPU is given to it by one thread
+    const ReadBuffer buffer;
+    for (size_t i = 0; i < expected.size(); ++i) load(i, buffer);
+  }
+  for (size_t i = 0; i < expected.size(); ++i) {
+    kept_bytes_ += static_cast<int64_t>(slices[i].nbytes());
+    tensors_[expected[i].name] = slices[i];
   }
 }
 

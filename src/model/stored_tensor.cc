@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include "base/check.h"
@@ -71,6 +72,19 @@ void read_converted(const StoredTensor& tensor, const Pieces& pieces, const Read
 }
 
 }  // namespace
+
+void for_each_on_threads(size_t count,
+                         const std::function<void(size_t, const ReadBuffer& buffer)>& work) {
+  const auto lanes = std::min(static_cast<int64_t>(count), int64_t{at::get_num_threads()});
+  at::parallel_for(0, lanes, 1, [&](int64_t begin, int64_t end) {
+    const ReadBuffer buffer;
+    for (int64_t lane = begin; lane < end; ++lane) {
+      for (auto i = static_cast<size_t>(lane); i < count; i += static_cast<size_t>(lanes)) {
+        work(i, buffer);
+      }
+    }
+  });
+}
 
 void throw_data_error(const StoredTensor& tensor, const std::string& what) {
   throw DataError(

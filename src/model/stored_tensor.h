@@ -22,11 +22,11 @@ struct StoredTensor {
   TensorEntry entry;
 };
 
-// A few MiB to read through, made once for many tensors: small memory taken and given back between
-// large results would leave holes that count like results.
+// What is read through, made once for many tensors: small memory taken and given back between large
+// results would leave holes that count like results. It stays in a core's own cache.
 class ReadBuffer {
  public:
-  static constexpr int64_t kBytes = int64_t{4} << 20;
+  static constexpr int64_t kBytes = int64_t{256} << 10;
 
   ReadBuffer() : bytes_(at::empty({kBytes}, at::kByte)) {}
   // Its first elements as those of `type`. REQUIRES: they fit.
@@ -35,6 +35,11 @@ class ReadBuffer {
  private:
   Tensor bytes_;
 };
+
+// Calls `work` for 0 .. count - 1 on LibTorch's threads, each with a buffer of its own; neighbours
+// go to different threads. Throws: what a call has thrown, after all threads have ended.
+void for_each_on_threads(size_t count,
+                         const std::function<void(size_t, const ReadBuffer& buffer)>& work);
 
 // Throws: DataError "file: tensor name: what".
 [[noreturn]] void throw_data_error(const StoredTensor& tensor, const std::string& what);

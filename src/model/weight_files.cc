@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <map>
 #include <set>
 #include <sstream>
@@ -85,16 +86,25 @@ void check_header(const StoredTensor& tensor, const Shape& shape) {
   }
 }
 
-// NaN and infinity are stored with all bits of the exponent set.
-template <typename Word>
-bool all_finite(std::span<const std::byte> bytes, Word exponent) {
-  bool finite = true;
-  for (size_t i = 0; i < bytes.size(); i += sizeof(Word)) {
-    Word word;
-    std::memcpy(&word, bytes.data() + i, sizeof word);
-    finite &= (word & exponent) != exponent;
-  }
-  return finite;
+// NaN and infinity are stored with all bits of the exponent set: adding its lowest bit to it sets
+// the sign, which carries into no neighbour, so that the numbers of a machine word are seen at
+// once.
+template <typename Number>
+bool all_finite(std::span<const std::byte> bytes, Number exponent) {
+  constexpr uint64_t kEach = ~uint64_t{0} / std::numeric_limits<Number>::max();
+  const uint64_t exponents = kEach * exponent;
+  const uint64_t lowest = kEach * static_cast<Number>(exponent & (~exponent + 1U));
+  uint64_t sums = 0;
+  const auto add = [&](const std::byte* from, size_t count) {
+    uint64_t word = 0;
+    std::memcpy(&word, from, count);
+    sums |= (word & exponents) + lowest;
+  };
+  const size_t whole = bytes.size() / sizeof(uint64_t) * sizeof(uint64_t);
+  for (size_t i = 0; i < whole; i += sizeof(uint64_t)) add(bytes.data() + i, sizeof(uint64_t));
+  if (whole < bytes.size()) add(bytes.data() + whole, bytes.size() - whole);
+  const uint64_t signs = kEach << (std::numeric_limits<Number>::digits - 1);
+  return (sums & signs) == 0;
 }
 
 bool all_finite(std::span<const std::byte> bytes, DType dtype) {
@@ -195,16 +205,16 @@ std::vector<std::string> WeightFiles::names_of_share(int64_t share, int64_t num_
 }
 
 std::string WeightFiles::check_contents(int64_t share, int64_t num_shares) const {
-  const ReadBuffer buffer;
-  std::string digests;
-  for (const std::string& name : names_of_share(share, num_shares)) {
-    if (is_tied_head(name)) {
-      check_tied_head(at(name), at(kEmbeddingName), buffer);
+  const std::vector<std::string> names = names_of_share(share, num_shares);
+  std::vector<std::string> digests(names.size());
+  for_each_on_threads(names.size(), [&](size_t i, const ReadBuffer& buffer) {
+    if (is_tied_head(names[i])) {
+      check_tied_head(at(names[i]), at(kEmbeddingName), buffer);
     } else {
-      digests += checked_digest(at(name), buffer);
+      digests[i] = checked_digest(at(names[i]), buffer);
     }
-  }
-  return digests;
+  });
+  return fmt::format("{}", fmt::join(digests, ""));
 }
 
 std::string WeightFiles::fingerprint(const std::vector<std::string>& digests) const {

@@ -24,10 +24,10 @@ class WeightFiles {
   // Throws: DataError with file, tensor and reason; IoError.
   WeightFiles(const std::filesystem::path& folder, const Architecture& architecture);
 
-  // Reads the tensors of one share, through a small buffer, and checks that every value is finite.
-  // The tensors are dealt out in nearly equal bytes, in the same way on every rank.
-  // Returns a text with a line for each tensor of the share: its name and its digest.
-  // Throws: DataError, IoError. REQUIRES: 0 <= share < num_shares.
+  // Reads the tensors of one share on all threads, through small buffers, and checks that every
+  // value is finite. The tensors are dealt out in nearly equal bytes, in the same way on every
+  // rank. Returns a text with a line for each tensor of the share: its name and its digest. Throws:
+  // DataError, IoError. REQUIRES: 0 <= share < num_shares.
   std::string check_contents(int64_t share, int64_t num_shares) const;
 
   // 32 hexadecimal digits over name, type, shape and stored bytes of every tensor: equal for equal

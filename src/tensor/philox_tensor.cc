@@ -13,11 +13,30 @@ namespace molora {
 
 namespace {
 
-// Word `index` of the stream: block index / 4, word index % 4.
-uint32_t philox_word(uint64_t key, uint64_t index) {
-  const uint64_t block = index / 4;
-  return philox_4x32_10(
-      key, {static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), 0, 0})[index % 4];
+// The words of block `block` of the stream: those of elements 4 * block to 4 * block + 3.
+PhiloxBlock stream_block(uint64_t key, uint64_t block) {
+  return philox_4x32_10(key,
+                        {static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), 0, 0});
+}
+
+template <typename Number>
+Number uniform_number(uint32_t word, double bound) {
+  return static_cast<Number>((2.0 * philox_unit(word) - 1.0) * bound);
+}
+
+// Elements [first, first + count) of the stream. A block is computed once for its four elements.
+template <typename Number>
+void fill_elements(Number* data, int64_t count, double bound, uint64_t key, uint64_t first) {
+  int64_t i = 0;
+  while (i < count) {
+    const uint64_t index = first + static_cast<uint64_t>(i);
+    const PhiloxBlock words = stream_block(key, index / 4);
+    const auto begin = static_cast<int64_t>(index % 4);
+    const int64_t end = std::min<int64_t>(4, begin + count - i);
+    for (int64_t word = begin; word < end; ++word) {
+      data[i++] = uniform_number<Number>(words[static_cast<size_t>(word)], bound);
+    }
+  }
 }
 
 // The channels [channels.begin, channels.end) of one token's mask. A block of four words serves
@@ -45,10 +64,8 @@ void fill_uniform(Tensor& tensor, double bound, uint64_t key, uint64_t first_ind
   AT_DISPATCH_FLOATING_TYPES(tensor.scalar_type(), "fill_uniform", [&] {
     auto* data = tensor.data_ptr<scalar_t>();
     at::parallel_for(0, tensor.numel(), 4096, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const uint32_t word = philox_word(key, first_index + static_cast<uint64_t>(i));
-        data[i] = static_cast<scalar_t>((2.0 * philox_unit(word) - 1.0) * bound);
-      }
+      fill_elements(data + begin, end - begin, bound, key,
+                    first_index + static_cast<uint64_t>(begin));
     });
   });
 }

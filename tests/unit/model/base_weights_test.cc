@@ -89,6 +89,25 @@ TEST(BaseWeights, NanAndInfinityAreRefused) {
   }
 }
 
+// Wherever it stands, in every type, beside numbers that are as large as they get.
+TEST(BaseWeights, ANumberThatIsNotFiniteIsFoundAtEveryPlace) {
+  const std::string name = "model.layers.1.self_attn.q_proj.bias";
+  for (const auto type : {at::kFloat, at::kHalf, at::kBFloat16, at::kDouble}) {
+    ChangedModel model;
+    const double largest = type == at::kHalf ? 65504.0 : 3.0e38;
+    const at::Tensor good = at::full_like(model.tensors.at(name), -largest).to(type);
+    model.tensors[name] = good;
+    EXPECT_NO_THROW((void)model.load_changed());
+    for (int64_t i = 0; i < good.numel(); ++i) {
+      for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+        model.tensors[name] = good.clone();
+        model.tensors[name][i] = bad;
+        EXPECT_THROW_WITH(model.load_changed(), DataError, name, "NaN");
+      }
+    }
+  }
+}
+
 TEST(BaseWeights, TruncatedFileIsRefused) {
   const ChangedModel model;
   std::filesystem::resize_file(model.file(), std::filesystem::file_size(model.file()) - 1);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -81,7 +82,7 @@ TEST(StoredTensor, BytesThatAreNotAlignedAreReadRight) {
   expect_all_types(tensor, {{0, 1}, {7, 2}});
 }
 
-// A block of fp32 has 2^20 elements: the pieces are longer, shorter, and one piece of several
+// A block of fp32 has 2^16 elements: the pieces are longer, shorter, and one piece of several
 // blocks.
 TEST(StoredTensor, PiecesNeedNotFitTheBlocksOfAConversion) {
   const OneTensor wide(numbers({2, 2200001}, at::kFloat));
@@ -103,7 +104,30 @@ TEST(StoredTensor, BlocksAreTheBytesInOrder) {
   });
   const auto expected = tensor_bytes(tensor.whole);
   EXPECT_TRUE(std::equal(read.begin(), read.end(), expected.begin(), expected.end()));
-  EXPECT_EQ(sizes, (std::vector<size_t>{4 << 20, 4 << 20, 8800004 - (8 << 20)}));
+  constexpr size_t kBlock = ReadBuffer::kBytes;
+  std::vector<size_t> expected_sizes(8800004 / kBlock, kBlock);
+  expected_sizes.push_back(8800004 % kBlock);
+  EXPECT_EQ(sizes, expected_sizes);
+}
+
+TEST(OnThreads, EveryIndexIsWorkedOnOnceWhateverTheThreads) {
+  const int threads = at::get_num_threads();
+  for (const int of : {1, 3, 8}) {
+    at::set_num_threads(of);
+    for (const size_t count : {0U, 1U, 2U, 50U}) {
+      std::vector<int> calls(count);
+      for_each_on_threads(count, [&](size_t i, const ReadBuffer&) { ++calls[i]; });
+      EXPECT_EQ(calls, std::vector<int>(count, 1));
+    }
+  }
+  at::set_num_threads(threads);
+}
+
+TEST(OnThreads, WhatACallThrowsComesOut) {
+  const auto work = [](size_t i, const ReadBuffer&) {
+    if (i == 7) throw DataError("the seventh is odd");
+  };
+  EXPECT_THROW_WITH(for_each_on_threads(20, work), DataError, "the seventh is odd");
 }
 
 TEST(StoredTensor, BoxOutsideTheTensorIsRefused) {

@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include "base/philox.h"
+
 namespace molora {
 namespace {
 
@@ -12,6 +14,21 @@ TEST(FillUniform, SliceEqualsThePartOfTheWhole) {
   fill_uniform(whole, 0.5, 99, 0);
   fill_uniform(slice, 0.5, 99, 41);
   EXPECT_TRUE(whole.slice(0, 41, 71).equal(slice));
+}
+
+// Runs of the same configuration start from these numbers for ever.
+TEST(FillUniform, ElementsAreTheWordsOfTheStreamInOrder) {
+  for (const uint64_t first : {uint64_t{0}, uint64_t{3}, uint64_t{1} << 34}) {
+    Tensor x = at::empty({23}, at::kDouble);
+    fill_uniform(x, 0.7, 99, first);
+    for (int64_t i = 0; i < x.numel(); ++i) {
+      const uint64_t index = first + static_cast<uint64_t>(i);
+      const uint64_t block = index / 4;
+      const uint32_t word = philox_4x32_10(
+          99, {static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), 0, 0})[index % 4];
+      EXPECT_EQ(x[i].item<double>(), (2.0 * philox_unit(word) - 1.0) * 0.7) << index;
+    }
+  }
 }
 
 TEST(FillUniform, HasTheMomentsOfTheDistribution) {
