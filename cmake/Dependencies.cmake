@@ -55,4 +55,5 @@ set(MOLORA_MPIRUN ${MPIEXEC_EXECUTABLE} --oversubscribe --bind-to none
     --mca pml ob1 --mca btl self,vader,tcp)
 set(MOLORA_TEST_ENVIRONMENT
     OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-    OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1)
+    OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1
+    OMP_PROC_BIND=false)  # several tests at a time would bind ranks to the same cores

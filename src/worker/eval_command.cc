@@ -7,6 +7,7 @@
 #include "report/task_json.h"
 #include "worker/adapted_session.h"
 #include "worker/commands.h"
+#include "worker/compute_threads.h"
 #include "worker/console.h"
 #include "worker/held_out.h"
 #include "worker/together.h"

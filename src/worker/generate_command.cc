@@ -11,6 +11,7 @@
 #include "tokenizer/stream_decoder.h"
 #include "worker/adapted_session.h"
 #include "worker/commands.h"
+#include "worker/compute_threads.h"
 #include "worker/console.h"
 #include "worker/together.h"
 

@@ -1,16 +1,13 @@
 #include "worker/model_session.h"
 
 #include <algorithm>
-#include <thread>
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include "base/check.h"
 #include "base/error.h"
 #include "base/host_name.h"
-#include "comm/mpi_env.h"
 #include "model/expert_compute.h"
 #include "plan/layout.h"
 #include "plan/plan_input.h"
@@ -93,17 +90,6 @@ at::ScalarType compute_type(ModelConfig::Precision precision) {
     default:
       return at::kFloat;
   }
-}
-
-void set_compute_threads(Communicator& world) {
-  if (const int wanted = MpiEnvironment::num_threads_wanted(); wanted > 0) {
-    at::set_num_threads(wanted);
-    return;
-  }
-  const std::vector<std::string> hosts = all_gather_text(world, host_name());
-  const auto here = std::count(hosts.begin(), hosts.end(), host_name());
-  const auto cores = static_cast<long>(std::max(1U, std::thread::hardware_concurrency()));
-  at::set_num_threads(static_cast<int>(std::max(1L, cores / static_cast<long>(here))));
 }
 
 SessionParts read_session_parts(const RunConfig& config) {

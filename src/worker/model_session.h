@@ -78,9 +78,4 @@ ExchangeChoice choose_modes(const RunConfig& config, const Architecture& archite
 // The element type of model.precision.
 at::ScalarType compute_type(ModelConfig::Precision precision);
 
-// How many threads LibTorch's arithmetic uses: OMP_NUM_THREADS where it is set (the supervisor sets
-// it), else each rank's share of this machine's cores. It must be set on all ranks or on none.
-// Collective.
-void set_compute_threads(Communicator& world);
-
 }  // namespace molora

@@ -17,6 +17,7 @@
 #include "watch/black_box.h"
 #include "watch/fault_injection.h"
 #include "worker/commands.h"
+#include "worker/compute_threads.h"
 #include "worker/console.h"
 #include "worker/dry_run.h"
 #include "worker/held_out.h"
