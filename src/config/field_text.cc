@@ -53,6 +53,9 @@ std::string item_text(const google::protobuf::Message& message, const FieldDescr
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32) {
     return fmt::to_string(reflection.GetRepeatedUInt32(message, &field, item));
   }
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT64) {
+    return fmt::to_string(reflection.GetRepeatedUInt64(message, &field, item));
+  }
   return yaml_text(reflection.GetRepeatedString(message, &field, item));
 }
 

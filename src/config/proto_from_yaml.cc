@@ -93,6 +93,11 @@ class MessageReader {
       if (!accept(number, node, name, field)) return;
       return reflection.AddUInt32(&message, &field, static_cast<uint32_t>(number.value));
     }
+    if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT64) {
+      const auto number = read_whole_number(node, std::numeric_limits<uint64_t>::max());
+      if (!accept(number, node, name, field)) return;
+      return reflection.AddUInt64(&message, &field, number.value);
+    }
     MOLORA_CHECK(field.cpp_type() == FieldDescriptor::CPPTYPE_STRING, "{}", name);
     const auto text = read_text(node);
     if (accept(text.fault, node, name)) reflection.AddString(&message, &field, text.value);
@@ -169,8 +174,12 @@ class MessageReader {
 
 RunConfig read_run_config(const YamlNode& tree, FieldPlaces& places, Faults& faults) {
   RunConfig config;
-  MessageReader(places, faults).read(tree, "", config);
+  read_message(tree, config, places, faults);
   return config;
+}
+
+void read_message(const YamlNode& tree, Message& message, FieldPlaces& places, Faults& faults) {
+  MessageReader(places, faults).read(tree, "", message);
 }
 
 }  // namespace molora

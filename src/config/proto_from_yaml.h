@@ -1,5 +1,7 @@
-// A YAML tree as the message RunConfig, by reflection over the schema.
+// A YAML tree as the message RunConfig, or another one, by reflection over its schema.
 #pragma once
+
+#include <google/protobuf/message.h>
 
 #include "config/faults.h"
 #include "config/field_places.h"
@@ -13,5 +15,9 @@ namespace molora {
 // written goes to `places`.
 // REQUIRES: the lists of `tree` are spelled out (shorthand.h).
 RunConfig read_run_config(const YamlNode& tree, FieldPlaces& places, Faults& faults);
+
+// The same into any message.
+void read_message(const YamlNode& tree, google::protobuf::Message& message, FieldPlaces& places,
+                  Faults& faults);
 
 }  // namespace molora

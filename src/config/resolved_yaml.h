@@ -11,4 +11,7 @@ namespace molora {
 // back to an equal message; numbers are the shortest text that is exact.
 std::string resolved_yaml(const RunConfig& config);
 
+// Any message of a schema in the same form, what is not set in it left out.
+std::string message_yaml(const google::protobuf::Message& message);
+
 }  // namespace molora

@@ -36,6 +36,8 @@ inline void vary(google::protobuf::Message& message) {
           vary(*reflection.AddMessage(&message, field));
         } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_UINT32) {
           reflection.AddUInt32(&message, field, number + 2 * static_cast<uint32_t>(item));
+        } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64) {
+          reflection.AddUInt64(&message, field, number + 2 * static_cast<uint64_t>(item));
         } else {
           reflection.AddString(&message, field, awkward_text(name + std::to_string(item)));
         }

@@ -68,6 +68,7 @@ TEST(ResolvedYaml, IsCompleteAndInTheOrderOfTheSchema) {
                                           "  path: \"m\"\n"
                                           "  precision: fp32\n"
                                           "  tokenizer: \"\"\n"
+                                          "  quantization: none\n"
                                           "  ignore_config_fields:\n"
                                           "    - \"x\"\n"
                                           "adapter:\n"
@@ -81,6 +82,22 @@ TEST(ResolvedYaml, IsCompleteAndInTheOrderOfTheSchema) {
                               "  eval: []\n"));
   EXPECT_THAT(yaml, HasSubstr("\n  learning_rate: 0.0002\n"));
   EXPECT_THAT(yaml, HasSubstr("\n  adam_eps: 1e-08\n"));
+}
+
+TEST(ResolvedYaml, KeepsListsOfLongNumbers) {
+  const RunConfig config =
+      config_from("train: {trace_steps: [3, 18446744073709551615]}", {"train.trace_steps[0]=5"});
+  ASSERT_EQ(config.train().trace_steps_size(), 2);
+  EXPECT_EQ(config.train().trace_steps(0), 5U);
+  EXPECT_EQ(config.train().trace_steps(1), 18446744073709551615U);
+  EXPECT_TRUE(MessageDifferencer::Equals(read_back(config), config));
+}
+
+TEST(MessageYaml, LeavesOutWhatIsNotSet) {
+  TrainConfig config;
+  config.set_learning_rate(0.5);
+  config.add_trace_steps(3);
+  EXPECT_EQ(message_yaml(config), "learning_rate: 0.5\ntrace_steps:\n  - 3\n");
 }
 
 TEST(ResolvedYaml, KeepsNumbersToTheLastBit) {

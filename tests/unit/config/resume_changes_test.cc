@@ -92,6 +92,8 @@ TEST(ResumeChanges, TheFreeFieldsAreThese) {
       "train.activation_checkpointing",
       "train.max_nonfinite_steps",
       "train.log_every",
+      "train.trace_steps",
+      "train.offload_optimizer",
       "train.spike_factor",  // the trained numbers do not depend on it
       "eval.every",
       "eval.max_samples_per_task",
