@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "watch/black_box.h"
 #include "watch/fault_injection.h"
+#include "watch/work_observer.h"
 
 namespace molora {
 
@@ -92,7 +93,10 @@ void Communicator::leave() {
 
 void Communicator::barrier() {
   if (!enter(CollectiveKind::kBarrier, 0)) return;
-  if (size_ > 1) do_barrier();
+  if (size_ > 1) {
+    const CollectiveScope scope(name_, collective_name(CollectiveKind::kBarrier), 0);
+    do_barrier();
+  }
   leave();
 }
 
@@ -100,7 +104,10 @@ void Communicator::broadcast(std::span<std::byte> buffer, int root) {
   MOLORA_CHECK(root >= 0 && root < size_, "root {} of {}", root, size_);
   const size_t sent = rank_ == root ? buffer.size() * static_cast<size_t>(size_ - 1) : 0;
   if (!enter(CollectiveKind::kBroadcast, sent)) return;
-  if (size_ > 1) do_broadcast(buffer, root);
+  if (size_ > 1) {
+    const CollectiveScope scope(name_, collective_name(CollectiveKind::kBroadcast), sent);
+    do_broadcast(buffer, root);
+  }
   leave();
 }
 
@@ -114,8 +121,10 @@ void Communicator::all_gather(std::span<const std::byte> send, std::span<std::by
   MOLORA_CHECK_EQ(recv_bytes.size(), size_);
   MOLORA_CHECK_EQ(total(recv_bytes), recv.size());
   MOLORA_CHECK_EQ(recv_bytes[static_cast<size_t>(rank_)], send.size());
-  if (!enter(CollectiveKind::kAllGather, send.size() * static_cast<size_t>(size_ - 1))) return;
+  const size_t sent = send.size() * static_cast<size_t>(size_ - 1);
+  if (!enter(CollectiveKind::kAllGather, sent)) return;
   if (size_ > 1) {
+    const CollectiveScope scope(name_, collective_name(CollectiveKind::kAllGather), sent);
     do_all_gather(send, recv, recv_bytes);
   } else {
     copy_bytes(send, recv);
@@ -157,6 +166,7 @@ void Communicator::start(std::span<const std::byte> send, std::span<std::byte> r
   if (is_left_out_) {
     // nothing
   } else if (size_ > 1) {
+    const CollectiveScope scope(name_, collective_name(CollectiveKind::kAllToAll), bytes_sent);
     start_in_back_end();
   } else {
     copy_bytes(send, recv);
@@ -176,7 +186,10 @@ void Communicator::wait_for_exchange() {
   record_.resume();
   is_exchanging_ = false;
   if (is_left_out_) return;
-  if (size_ > 1) do_wait();
+  if (size_ > 1) {
+    const CollectiveScope scope(name_, "wait for all_to_all", 0);
+    do_wait();
+  }
   leave();
 }
 

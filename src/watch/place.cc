@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include "watch/black_box.h"
+#include "watch/nvtx_range.h"
+#include "watch/work_observer.h"
 
 namespace molora {
 
@@ -31,14 +33,20 @@ std::string place_text(const WorkPlace& place) {
 WorkPlace current_place() { return place; }
 
 PlaceScope::PlaceScope(const WorkPlace& next)
-    : before_(place), num_exceptions_(std::uncaught_exceptions()) {
+    : before_(place),
+      num_exceptions_(std::uncaught_exceptions()),
+      observer_(thread_observer()),
+      has_nvtx_range_(begin_nvtx_range(next)) {
   move_to(next);
+  if (observer_ != nullptr) observer_->enter_place(next);
 }
 
 PlaceScope::PlaceScope(const char* part)
     : PlaceScope(WorkPlace{place.layer, place.direction, part}) {}
 
 PlaceScope::~PlaceScope() {
+  if (has_nvtx_range_) end_nvtx_range();
+  if (observer_ != nullptr && observer_ == thread_observer()) observer_->leave_place();
   if (std::uncaught_exceptions() > num_exceptions_) {
     place = before_;
   } else {

@@ -7,6 +7,8 @@
 
 namespace molora {
 
+class WorkObserver;
+
 enum class Direction : uint8_t { kNone, kForward, kBackward };
 
 struct WorkPlace {
@@ -38,6 +40,8 @@ class PlaceScope {
  private:
   WorkPlace before_;
   int num_exceptions_;
+  WorkObserver* observer_;  // that was told of the place
+  bool has_nvtx_range_;
 };
 
 }  // namespace molora

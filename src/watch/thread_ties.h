@@ -5,9 +5,10 @@
 namespace molora {
 
 class BlackBox;
+class WorkObserver;
 
-// What a thread notes its work in (watch/black_box.h), and the collective that it is to leave out
-// (watch/fault_injection.h).
+// What a thread notes its work in (watch/black_box.h), who observes it (watch/work_observer.h), and
+// the collective that it is to leave out (watch/fault_injection.h).
 class ThreadTies {
  public:
   static ThreadTies of_this_thread();
@@ -15,6 +16,7 @@ class ThreadTies {
  private:
   friend class TiedScope;
   BlackBox* box_ = nullptr;
+  WorkObserver* observer_ = nullptr;
   bool* skip_ = nullptr;
 };
 

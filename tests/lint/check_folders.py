@@ -18,6 +18,7 @@ MAY_INCLUDE = {
     "watch": ["io", "base"],
     "comm": ["watch", "base"],
     "tensor": ["io", "base"],
+    "profile": ["tensor", "watch", "base"],
     "device": ["tensor", "base"],
     "kernels": ["device", "tensor", "base"],
     "parallel": ["kernels", "device", "comm", "watch", "tensor", "io", "base"],
@@ -37,11 +38,12 @@ CONFINED = {
     r"mpi\.h": [r"src/comm/.*\.cc"],
     r"nccl\.h": [r"src/comm/nccl_.*"],
     r"cuda": [r"src/comm/nccl_.*", r"src/kernels/.*"],
+    r"nvtx3/": [r"src/watch/nvtx_range\.cc"],
     r"yaml-cpp/": [r"src/config/.*"],
     r"pcre2\.h|utf8proc\.h|sentencepiece": [r"src/tokenizer/.*"],
     r"openssl/|xxhash\.h|isa-l/": [r"src/io/.*"],
     r"CLI/": [r"src/worker/.*", r"launcher/.*"],
-    r"(ATen|torch|c10)/": [r"src/(tensor|device|kernels|parallel|model|train|checkpoint|export|generate|eval|worker)/.*"],
+    r"(ATen|torch|c10)/": [r"src/(tensor|profile|device|kernels|parallel|model|train|checkpoint|export|generate|eval|worker)/.*"],
 }
 # calls -> files that may make them
 CONFINED_CALLS = {

@@ -7,6 +7,7 @@
 
 #include "watch/black_box.h"
 #include "watch/fault_injection.h"
+#include "watch/work_observer.h"
 
 namespace molora {
 namespace {
@@ -43,6 +44,27 @@ TEST(ThreadTies, ACollectiveToLeaveOutIsLeftOutByWhoeverComesFirst) {
   }).join();
   EXPECT_FALSE(take_skip());
   arm_faults({}, 0, 1);
+}
+
+TEST(ThreadTies, TheOtherThreadIsObservedToo) {
+  class Counter final : public WorkObserver {
+   public:
+    void enter_place(const WorkPlace& /*place*/) override { ++num_places; }
+    void leave_place() override {}
+    void enter_collective(const std::string& /*group*/, const char* /*operation*/,
+                          uint64_t /*bytes_sent*/) override {}
+    void leave_collective() override {}
+    int num_places = 0;
+  };
+  Counter counter;
+  observe_thread(&counter);
+  const ThreadTies ties = ThreadTies::of_this_thread();
+  observe_thread(nullptr);
+  std::thread([&] {
+    const TiedScope scope(ties);
+    const PlaceScope place(WorkPlace{2, Direction::kBackward, "o_proj"});
+  }).join();
+  EXPECT_EQ(counter.num_places, 1);
 }
 
 TEST(ThreadTies, OfTheSameThreadChangeNothing) {
