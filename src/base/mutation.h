@@ -28,6 +28,8 @@ enum class Mutation {
   kColumnsToTokensSwapped,  // slices put together in the reverse order of ranks
   kTokensToColumnsSwapped,  // tokens put together in the reverse order
   kReplicatedColumnsLast,   // gradients of replicated key-value slices: the last one, not the sum
+  // Quantised weights (model/quantized_weight.cc).
+  kBlocksFromTheCut,  // a slice of columns is quantised as if it were the whole matrix
   // Linears (model/parallel_linear.cc).
   kColumnBorderDropped,    // input gradients not summed; sequence parallelism: own tokens alone
   kRowBorderDropped,       // partial sums taken for sums

@@ -1,5 +1,7 @@
 #include "model/attention.h"
 
+#include <ATen/record_function.h>
+
 namespace molora {
 
 namespace {
@@ -42,6 +44,7 @@ Tensor attend_one(const Tensor& q_SHA, const Tensor& k_SHA, const Tensor& v_SHA,
 
 Tensor attend(const Tensor& q_THA, const Tensor& k_THA, const Tensor& v_THA,
               const std::vector<int64_t>& starts, int64_t window) {
+  RECORD_FUNCTION("molora::attend", {});
   std::vector<Tensor> parts;
   for (size_t s = 0; s + 1 < starts.size(); ++s) {
     if (starts[s] == starts[s + 1]) continue;
@@ -61,6 +64,7 @@ bool can_attend_packed(const Tensor& q_THA) {
 
 Tensor attend_packed(const Tensor& q_THA, const Tensor& k_THA, const Tensor& v_THA,
                      const PackedSequences& sequences, int64_t window) {
+  RECORD_FUNCTION("molora::attend", {});
   std::optional<int64_t> left;
   std::optional<int64_t> right;
   if (window > 0) {

@@ -65,8 +65,10 @@ CausalLM::CausalLM(const Architecture& architecture, const BaseWeights& weights,
     layer.k_norm_A = weights.get(prefix + "self_attn.k_norm.weight");
     for (const LinearKind kind : kLinearKinds) {
       const std::string name = prefix + linear_path(kind);
-      layer.linears[static_cast<size_t>(kind)] = {weights.get(name + ".weight"),
-                                                  weights.get(name + ".bias")};
+      FrozenLinear& linear = layer.linears[static_cast<size_t>(kind)];
+      linear.quantized_OD = weights.quantized(name + ".weight");
+      if (!linear.quantized_OD) linear.weight_OD = weights.get(name + ".weight");
+      linear.bias_O = weights.get(name + ".bias");
     }
     layers_.push_back(layer);
   }

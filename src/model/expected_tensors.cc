@@ -11,7 +11,8 @@ namespace {
 
 void add_linear(std::vector<ExpectedTensor>& list, const std::string& name,
                 const Shape& weight_shape, bool has_bias, TensorSplit split) {
-  list.push_back({name + ".weight", weight_shape, split});
+  list.push_back(
+      {.name = name + ".weight", .shape = weight_shape, .split = split, .is_linear_weight = true});
   // A row-parallel linear adds its bias once, to the sum over the ranks.
   const TensorSplit bias_split = split == TensorSplit::kColumns ? TensorSplit::kWhole : split;
   if (has_bias) list.push_back({name + ".bias", {weight_shape[0]}, bias_split});

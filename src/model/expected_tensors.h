@@ -25,6 +25,7 @@ struct ExpectedTensor {
   std::string name;
   Shape shape;
   TensorSplit split = TensorSplit::kWhole;
+  bool is_linear_weight = false;  // the matrix of a linear of a layer: may be kept quantised
 };
 
 // Every tensor that a model of this architecture must bring, in the order of the forward pass.

@@ -5,15 +5,20 @@
 //   T tokens on this rank, D input width, O output width
 #pragma once
 
+#include <optional>
+
 #include <ATen/ATen.h>
+
+#include "tensor/blockwise_quantization.h"
 
 namespace molora {
 
 using at::Tensor;
 
 struct FrozenLinear {
-  Tensor weight_OD;  // [out, in], or this rank's slice
+  Tensor weight_OD;  // [out, in], or this rank's slice; undefined when it is quantised
   Tensor bias_O;     // [out], or undefined
+  std::optional<QuantizedMatrix> quantized_OD = std::nullopt;  // in the place of weight_OD
 };
 
 // x W^T + b: [tokens, out] in x's type. x_TD: [tokens, in].

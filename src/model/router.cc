@@ -1,5 +1,6 @@
 #include "model/router.h"
 
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "base/check.h"
@@ -84,6 +85,7 @@ Tensor with_auxiliary_gradient(const Tensor& logits_TE, const LinearAdapter& ada
 // The choice and its weights; a recorded choice is used again.
 Routing choose(const Tensor& logits_TE, const LinearAdapter& adapter,
                const RoutingContext& context) {
+  RECORD_FUNCTION("molora::route", {});
   const auto router = static_cast<size_t>(adapter.router_index);
   Routing routing;
   if (context.choices != nullptr && router < context.choices->chosen_TK.size()) {

@@ -108,6 +108,23 @@ void read_blocks(const StoredTensor& tensor, const ReadBuffer& buffer,
   }
 }
 
+void read_rows(const StoredTensor& tensor, const TensorBox& box, const ReadBuffer& buffer,
+               const std::function<void(int64_t first, const Tensor& rows)>& use) {
+  const TensorEntry& entry = tensor.entry;
+  const Pieces pieces = pieces_of(entry.shape, box);
+  MOLORA_CHECK_EQ(box.shape.size(), 2U, "dims of {}", entry.name);
+  const int64_t columns = box.shape[1];
+  const auto row_bytes = columns * static_cast<int64_t>(dtype_bytes(entry.dtype));
+  MOLORA_CHECK(row_bytes <= ReadBuffer::kBytes, "a row of {} bytes", row_bytes);
+  const int64_t at_once = ReadBuffer::kBytes / std::max<int64_t>(1, row_bytes);
+  for (int64_t first = 0; first < box.shape[0]; first += at_once) {
+    const int64_t count = std::min(at_once, box.shape[0] - first);
+    Tensor rows = buffer.elements(count * columns, scalar_type(entry.dtype));
+    read_elements(tensor, pieces, first * columns, mutable_tensor_bytes(rows));
+    use(first, rows.view({count, columns}));
+  }
+}
+
 Tensor load_box(const StoredTensor& tensor, const TensorBox& box, at::ScalarType type,
                 const ReadBuffer& buffer) {
   const TensorEntry& entry = tensor.entry;

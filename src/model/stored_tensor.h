@@ -50,6 +50,13 @@ void for_each_on_threads(size_t count,
 void read_blocks(const StoredTensor& tensor, const ReadBuffer& buffer,
                  const std::function<void(std::span<const std::byte>)>& use);
 
+// The rows of `box`, some at a time: use(first, rows) with rows of the box from its row `first` on,
+// [rows, columns of the box] as stored, valid during the call. No more than the box is read.
+// REQUIRES: the tensor has two dims, the box lies inside, and one row of it fits `buffer`.
+// Throws: IoError, and what `use` throws.
+void read_rows(const StoredTensor& tensor, const TensorBox& box, const ReadBuffer& buffer,
+               const std::function<void(int64_t first, const Tensor& rows)>& use);
+
 // `box` of the tensor, converted to `type`: bit for bit what slicing the converted whole gives.
 //
 // A box that lies together and aligned in the file and is stored in `type` reads the mapped file in

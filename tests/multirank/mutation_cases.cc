@@ -57,6 +57,7 @@ std::vector<MutationCase> cases_of_collectives(const Layouts& on) {
 
 std::vector<MutationCase> cases_of_base_model(const Layouts& on) {
   return {
+      CASE(kBlocksFromTheCut, {"step 0: loss", training_quantized(on.tp2)}),
       CASE(kColumnBorderDropped, {"step 0: gradient norm", training(on.tp2)},
            {"step 0: loss", training(with_sequence_parallel(on.tp2))}),
       CASE(kRowBorderDropped, {"step 0: loss", training(on.tp2)},

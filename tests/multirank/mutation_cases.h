@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/mutation.h"
+#include "multirank/oracle_cases.h"
 #include "support/audited_replicas.h"
 #include "support/captured_log.h"
 #include "support/inference_oracle.h"
@@ -106,6 +107,17 @@ inline Probe training_with_bias(const RunShape& shape) {
           of.model["mlp_bias"] = true;
           return of;
         }());
+        return oracle;
+      },
+      shape);
+}
+
+// A quantised base whose slices begin within blocks.
+inline Probe training_quantized(const RunShape& shape) {
+  return probe_of<Oracle>(
+      "training with an nf4 base",
+      +[]() -> const Oracle& {
+        static const Oracle oracle(quantized(BlockFormat::kNf4));
         return oracle;
       },
       shape);

@@ -144,6 +144,16 @@ inline std::vector<SpecialCase> cases_of_models() {
   return cases;
 }
 
+// Linears whose slices begin and end within blocks: down has 200 inputs (25 for each of 8 ranks), o
+// has 160.
+inline OracleCase quantized(BlockFormat format) {
+  OracleCase of;
+  of.model["head_dim"] = 20;
+  of.model["intermediate_size"] = 200;
+  of.quantization = format;
+  return of;
+}
+
 // Unevenly spread over the ranks: one of the first half, one of the third quarter, all of the last.
 inline AdapterConfig with_frozen_experts(AdapterConfig adapter) {
   for (const uint32_t expert : {1u, 5u, 6u, 7u}) adapter.add_frozen_experts(expert);
@@ -163,6 +173,9 @@ inline std::vector<SpecialCase> special_cases() {
   cases.push_back({"RecomputedLayers", of});
   of.recompute = TrainConfig::selective;
   cases.push_back({"RecomputedSelectively", of});
+  const RunShape eight = layout_of({8, 8, 1}, true, ExchangeMode::kReplicate);
+  cases.push_back({"Int8Base", quantized(BlockFormat::kInt8), {eight}});
+  cases.push_back({"Nf4Base", quantized(BlockFormat::kNf4), {eight}});
   of = OracleCase{};
   of.adapter = with_frozen_experts(of.adapter);
   cases.push_back({"FrozenExperts", of});

@@ -100,6 +100,7 @@ PlanInput input_of(const Architecture& architecture, const AdapterConfig& adapte
   input.mesh = mesh_shape(shape.num_ranks, shape.tp, shape.ep,
                           std::max(1, shape.tp / static_cast<int>(architecture.num_kv_heads)));
   input.is_sequence_parallel = shape.layout.has_sequence_parallel;
+  input.is_gpu = shape.layout.has_fixed_shapes;
   input.activation_bytes = static_cast<int64_t>(c10::elementSize(shape.type));
   input.master_bytes = shape.type == at::kDouble ? 8 : 4;
   input.tokens = sent.tokens;
@@ -150,6 +151,15 @@ TEST_F(TrafficCounters, EqualThePlanOnFourRanks) {
 TEST_F(TrafficCounters, EqualThePlanInBf16) {
   for (RunShape shape : all_layouts(4, {2})) {
     shape.type = at::kBFloat16;
+    expect_as_planned(shape);
+  }
+}
+
+// As on GPUs, whose host is not to know the routing.
+TEST_F(TrafficCounters, EqualThePlanWithFixedShapes) {
+  for (RunShape shape : all_layouts(4, {2, 4})) {
+    if (shape.layout.modes.of(LinearGroup::kDown) != ExchangeMode::kRank) continue;
+    shape.layout.has_fixed_shapes = true;
     expect_as_planned(shape);
   }
 }

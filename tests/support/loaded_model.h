@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "model/decoder.h"
@@ -37,6 +38,7 @@ struct LoadedLayout {
   bool has_fixed_shapes = false;
   ExpertWays expert_ways = {};
   at::Device device = at::kCPU;
+  std::optional<BlockFormat> quantization = std::nullopt;  // of the frozen linears
 };
 
 class LoadedModel {
@@ -51,8 +53,9 @@ class LoadedModel {
       : architecture_(read_architecture(folder, {})),
         mesh_(std::move(mesh)),
         layout_{mesh_, layout.has_sequence_parallel, layout.has_fixed_shapes, layout.expert_ways},
-        weights_(WeightFiles(folder, architecture_), compute_type, mesh_.shape().tp,
-                 mesh_.tp_rank(), "", layout.device),
+        weights_(WeightFiles(folder, architecture_),
+                 {compute_type, layout.quantization, layout.device}, mesh_.shape().tp,
+                 mesh_.tp_rank(), ""),
         adapters_(architecture_, adapter_config, seed,
                   compute_type == at::kDouble ? at::kDouble : at::kFloat,
                   {mesh_.shape(), mesh_.world_rank(), layout.modes}, layout.device),

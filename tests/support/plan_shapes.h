@@ -31,6 +31,7 @@ inline PlanInput hand_input(const MeshShape& mesh, const std::vector<std::string
   all.insert(all.end(), overrides.begin(), overrides.end());
   PlanInput input = plan_input(config_from("", all), hand_model(), mesh, 20 / mesh.dp);
   input.supervised = 6;
+  input.micro_steps = 1;
   return input;
 }
 

@@ -2,6 +2,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include <fmt/format.h>
@@ -36,6 +38,7 @@ struct MemoryBounds {
   at::ScalarType type;
   double least;  // less would mean that it was not measured
   double most;
+  std::optional<BlockFormat> linears = std::nullopt;
 };
 
 // Loads rank 1 of 4 as a rank of a run does. Prints what it took, and ends this process with 0 when
@@ -44,7 +47,7 @@ struct MemoryBounds {
   const int64_t baseline = testing::process_number("status", "VmRSS:") * 1024;
   const WeightFiles files(folder, large_architecture());
   const std::string digests = files.check_contents(1, 4);
-  const BaseWeights weights(files, bounds.type, 4, 1, digests);
+  const BaseWeights weights(files, {bounds.type, bounds.linears}, 4, 1, digests);
   const int64_t peak = testing::process_number("status", "VmHWM:") * 1024 - baseline;
   const double ratio = static_cast<double>(peak) / static_cast<double>(weights.kept_bytes());
   fmt::print(stderr, "{} bytes kept, {} at the peak: {:.3f}\n", weights.kept_bytes(), peak, ratio);
@@ -100,11 +103,21 @@ TEST_P(BaseWeightsMemoryDeathTest, PeakIsNearTheBytesKept) {
 }
 
 // In fp32 every byte kept is a converted copy. In bf16, as stored, the columns are copies, a
-// quarter of the bytes; the rest is mapped and not touched by loading it.
-INSTANTIATE_TEST_SUITE_P(Types, BaseWeightsMemoryDeathTest,
-                         ::testing::Values(MemoryBounds{at::kFloat, 0.97, 1.15},
-                                           MemoryBounds{at::kBFloat16, 0.25, 0.45}),
-                         [](const auto& bounds) { return at::toString(bounds.param.type); });
+// quarter of the bytes; the rest is mapped and not touched by loading it. Quantised, what is wide
+// is the embedding and the norms, mapped as they are; a quarter of the columns is read four times
+// as wide as it is kept, through a buffer, and leaves nothing.
+INSTANTIATE_TEST_SUITE_P(
+    Types, BaseWeightsMemoryDeathTest,
+    ::testing::Values(MemoryBounds{at::kFloat, 0.97, 1.15}, MemoryBounds{at::kBFloat16, 0.25, 0.45},
+                      MemoryBounds{at::kBFloat16, 0.6, 1.05, BlockFormat::kInt8},
+                      MemoryBounds{at::kBFloat16, 0.5, 1.05, BlockFormat::kNf4}),
+    [](const auto& bounds) {
+      const auto& linears = bounds.param.linears;
+      return std::string(at::toString(bounds.param.type)) + (!linears ? ""
+                                                             : *linears == BlockFormat::kInt8
+                                                                 ? "Int8"
+                                                                 : "Nf4");
+    });
 
 }  // namespace
 }  // namespace molora

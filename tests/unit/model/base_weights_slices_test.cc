@@ -27,7 +27,7 @@ class OpenModel {
       : OpenModel(architecture, testing::random_tensors(architecture, stored)) {}
 
   BaseWeights load(at::ScalarType type, int64_t tp, int64_t tp_rank) const {
-    return {files_, type, tp, tp_rank, "fingerprint"};
+    return {files_, {type}, tp, tp_rank, "fingerprint"};
   }
   std::vector<BaseWeights> load_all(at::ScalarType type, int64_t tp) const {
     std::vector<BaseWeights> ranks;

@@ -148,5 +148,37 @@ TEST(StoredTensor, ErrorNamesFileAndTensor) {
                     "x.safetensors: tensor x: is odd");
 }
 
+TEST(StoredTensor, RowsOfABoxComeInOrderAsStored) {
+  // 4 MiB hold 1,398 rows of 1,500 bytes and 2,796 of 750.
+  const OneTensor matrix(numbers({3001, 750}, at::kBFloat16));
+  const ReadBuffer buffer;
+  for (const TensorBox& box : std::vector<TensorBox>{{{0, 0}, {3001, 750}},
+                                                     {{5, 0}, {2000, 750}},
+                                                     {{1, 100}, {3000, 375}},
+                                                     {{7, 3}, {0, 9}}}) {
+    std::vector<Tensor> parts = {at::empty({0, box.shape[1]}, at::kBFloat16)};
+    int64_t next = 0;
+    read_rows(matrix.stored, box, buffer, [&](int64_t first, const Tensor& rows) {
+      EXPECT_EQ(first, next);
+      next += rows.size(0);
+      parts.push_back(rows.clone());
+    });
+    EXPECT_EQ(next, box.shape[0]);
+    EXPECT_TRUE(at::equal(at::cat(parts, 0), matrix.whole.narrow(0, box.offset[0], box.shape[0])
+                                                 .narrow(1, box.offset[1], box.shape[1])));
+  }
+}
+
+TEST(StoredTensor, RowsOfAVectorAndRowsWiderThanTheBufferAreRefused) {
+  const ReadBuffer buffer;
+  const auto ignore = [](int64_t, const Tensor&) {};
+  const OneTensor vector(numbers({9}, at::kFloat));
+  EXPECT_THROW_WITH(read_rows(vector.stored, {{0}, {9}}, buffer, ignore), InternalError,
+                    "dims of x");
+  const OneTensor wide(numbers({1, (1 << 20) + 1}, at::kFloat));
+  EXPECT_THROW_WITH(read_rows(wide.stored, {{0, 0}, {1, (1 << 20) + 1}}, buffer, ignore),
+                    InternalError, "a row of 4194308 bytes");
+}
+
 }  // namespace
 }  // namespace molora
