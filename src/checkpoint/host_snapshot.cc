@@ -51,7 +51,7 @@ void HostSnapshot::take() {
   for (SnapshotFile& file : files_) {
     for (SnapshotTensor& tensor : file.tensors) {
       tensor.copy.copy_(tensor.source, /*non_blocking=*/true);
-      device = tensor.source.device();
+      if (!tensor.source.is_cpu()) device = tensor.source.device();
     }
   }
   finish_work(device);  // once for all of them: the next step changes what was copied

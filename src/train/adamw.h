@@ -15,6 +15,8 @@ namespace molora {
 using at::Tensor;
 
 // State: two moments per parameter, in the parameter's own type, and the number of updates made.
+// With train.offload_optimizer the moments of parameters on a GPU lie in the host's memory, and the
+// host computes the update.
 // With a sharded optimizer each rank has one for the parameters that it updates
 // (parallel/gradient_sync.h).
 class AdamW {
@@ -41,6 +43,7 @@ class AdamW {
   double beta2_;
   double eps_;
   double weight_decay_;
+  bool is_offloaded_;
   std::vector<Tensor> first_;
   std::vector<Tensor> second_;
   int64_t num_updates_ = 0;

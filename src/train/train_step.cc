@@ -6,8 +6,10 @@
 #include <iterator>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/record_function.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -26,6 +28,11 @@
 namespace molora {
 
 namespace {
+
+TokenBatch placed(const TokenBatch& tokens, at::Device device) {
+  RECORD_FUNCTION("molora::step.batch", {});
+  return on_device(tokens, device);
+}
 
 // Makes one element not-a-number, or flips the highest bit of its exponent.
 template <typename Number, typename Bits>
@@ -144,10 +151,23 @@ TrainStep::Totals TrainStep::accumulate_gradients(const Task& task) {
   return totals;
 }
 
+Tensor TrainStep::hidden_of(const ForwardContext& context) const {
+  RECORD_FUNCTION("molora::step.forward", {});
+  return parts_.model.hidden_states(context);
+}
+
+TokenLoss TrainStep::loss_of(const Tensor& hidden, const MicroBatch& batch,
+                             const ForwardContext& context) const {
+  RECORD_FUNCTION("molora::step.loss", {});
+  const Tensor states_ND = parts_.model.head_states(hidden, batch.predictors_N, context);
+  return next_token_loss(parts_.model, states_ND,
+                         to_device(batch.targets_N, parts_.model.device()));
+}
+
 TrainStep::Totals TrainStep::micro_step(const Task& task, int64_t m) {
   const MicroBatch& batch = task.batches[static_cast<size_t>(m)];
   RoutingChoices& choices = choices_[static_cast<size_t>(m)];
-  const TokenBatch tokens = on_device(batch.tokens, parts_.model.device());
+  const TokenBatch tokens = placed(batch.tokens, parts_.model.device());
   const ForwardContext context{
       .batch = tokens,
       .mode = ForwardMode::kTrain,
@@ -155,13 +175,14 @@ TrainStep::Totals TrainStep::micro_step(const Task& task, int64_t m) {
       .seed = options_.seed,
       .step = static_cast<uint64_t>(task.step),
       .recompute = options_.train.activation_checkpointing()};
-  const Tensor hidden = parts_.model.hidden_states(context);
-  const Tensor states_ND = parts_.model.head_states(hidden, batch.predictors_N, context);
-  const TokenLoss loss =
-      next_token_loss(parts_.model, states_ND, to_device(batch.targets_N, parts_.model.device()));
+  const Tensor hidden = hidden_of(context);
+  const TokenLoss loss = loss_of(hidden, batch, context);
   if (at::GradMode::is_enabled()) {
     fault_point(FaultPhase::kBackward, task.step + 1);
-    if (loss.sum.requires_grad()) loss.sum.backward();
+    if (loss.sum.requires_grad()) {
+      RECORD_FUNCTION("molora::step.backward", {});
+      loss.sum.backward();
+    }
     if (const auto fault = take_gradient_fault()) {
       damage_gradients(parts_.adapters.parameters(), *fault);
     }
@@ -200,6 +221,7 @@ Tensor TrainStep::numbers_of_device(const Totals& totals) const {
 
 void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
   const at::NoGradGuard no_grad;
+  RECORD_FUNCTION("molora::step.sums", {});
   fault_point(FaultPhase::kSync, result.step + 1);
   {
     const PlaceScope place("gradient sums");
@@ -248,6 +270,7 @@ void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
 // Every rank knows the same norms, so every rank comes to the same decision without asking.
 void TrainStep::measure(StepResult& result) {
   const at::NoGradGuard no_grad;
+  RECORD_FUNCTION("molora::step.norms", {});
   const PlaceScope place("norms");
   for (Tensor& gradient : gradients_) gradient.div_(static_cast<double>(result.supervised));
   double square_sum = 0.0;
@@ -318,6 +341,7 @@ StepResult TrainStep::check_again(const Task& task, const StepResult& first) {
 
 void TrainStep::clip_and_update(const StepResult& result) {
   const at::NoGradGuard no_grad;
+  RECORD_FUNCTION("molora::step.update", {});
   fault_point(FaultPhase::kUpdate, result.step + 1);
   // As torch.nn.utils.clip_grad_norm_, small constant included.
   const double limit = options_.train.clip_norm();

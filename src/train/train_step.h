@@ -37,6 +37,9 @@
 
 namespace molora {
 
+struct MicroBatch;
+struct TokenLoss;
+
 using at::Tensor;
 
 // Of the whole step, over all ranks, the same on every rank.
@@ -112,6 +115,9 @@ class TrainStep {
   void count_choices_ahead(const Task& task);
   Totals accumulate_gradients(const Task& task);
   Totals micro_step(const Task& task, int64_t m);
+  Tensor hidden_of(const ForwardContext& context) const;
+  TokenLoss loss_of(const Tensor& hidden, const MicroBatch& batch,
+                    const ForwardContext& context) const;
   std::vector<Tensor> local_gradients() const;
   Tensor numbers_of_device(const Totals& totals) const;
   const Mesh& mesh() const { return parts_.model.layout().mesh; }

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <utility>
 
+#include <ATen/record_function.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -64,6 +65,7 @@ void Trainer::evaluate_before(Progress& progress) {
 }
 
 StepResult Trainer::one_step(Progress& progress) {
+  if (hooks_.before_step) hooks_.before_step(progress.step() + 1);
   const auto start = std::chrono::steady_clock::now();
   RowPosition position{progress.epoch(), progress.next_row()};
   const StepInput input = take_input(position);
@@ -92,6 +94,7 @@ StepResult Trainer::one_step(Progress& progress) {
 
 StepInput Trainer::take_input(RowPosition& position) {
   const PlaceScope place("rows");
+  RECORD_FUNCTION("molora::step.rows", {});
   return inputs_.take(position);
 }
 

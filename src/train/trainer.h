@@ -29,6 +29,8 @@ struct StepBoundary {
 struct TrainerHooks {
   // Whether this rank was asked to stop.
   std::function<bool()> is_stop_requested = [] { return false; };
+  // Before each step; `step` counts from 1.
+  std::function<void(int64_t step)> before_step;
   // After each step; `seconds` is its wall time on this rank.
   std::function<void(const StepResult&, const Progress&, double seconds)> on_step;
   // Held-out results of the adapter as it is now. Collective. Absent: no evaluation.

@@ -55,6 +55,14 @@ class NcclE2E(GpuJob):
     def test_brain_float_with_the_attention_of_gpus(self):
         self.compare("bf16", 2, *parallel(tp=2, exchange="rank"), "model.precision=bf16")
 
+    def test_moments_on_the_host(self):
+        layout = parallel(ep=2, exchange="gather")
+        self.train("cpu", 2, *ON_CPU, *layout)
+        for shard in ("true", "false"):
+            self.train(f"gpu-{shard}", 2, *ON_GPU, *layout, "train.offload_optimizer=true",
+                       f"parallel.shard_optimizer={shard}")
+            self.assert_same_bits(f"gpu-{shard}", "cpu")
+
     def test_a_run_moves_between_cpus_and_gpus(self):
         self.train("whole", 2, *ON_CPU, *parallel(ep=2, exchange="gather"))
         for steps, place in ((2, ON_CPU), (4, ON_GPU), (STEPS, ON_CPU)):
