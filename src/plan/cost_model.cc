@@ -70,7 +70,7 @@ double break_even_tokens(const PlanInput& input, LinearGroup group) {
   const auto bytes = [&](int64_t rank_tokens, ExchangeMode mode) {
     PlanInput other = input;
     other.tokens = rank_tokens * input.mesh.world();
-    other.are_layers_recomputed = false;
+    other.recompute = TrainConfig::none;
     return bytes_sent(group_traffic(other, group, mode), {.axis = Axis::kExpert});
   };
   // Both are straight lines in the number of tokens.

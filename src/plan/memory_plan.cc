@@ -16,7 +16,7 @@ MemoryPlan group_memory(const PlanInput& input, LinearGroup group, ExchangeMode 
     memory.moments += 2 * product(balanced_slice(held.count, copies, 0).length) * w;
     memory.checkpoint_copy += 3 * product(balanced_slice(held.count, holders, 0).length) * w;
   }
-  const int64_t layers = input.are_layers_recomputed ? 1 : input.architecture.num_layers;
+  const int64_t layers = input.are_layers_recomputed() ? 1 : input.architecture.num_layers;
   memory.gathered_experts =
       product(fetched_values(input, group, mode), layers, input.activation_bytes);
   return memory;

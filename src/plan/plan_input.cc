@@ -52,7 +52,10 @@ PlanInput plan_input(const RunConfig& config, const Architecture& architecture,
   input.mesh = mesh;
   input.is_sequence_parallel = config.parallel().sequence_parallel();
   input.is_optimizer_sharded = config.parallel().shard_optimizer();
-  input.are_layers_recomputed = train.activation_checkpointing() == TrainConfig::full;
+  input.is_optimizer_offloaded = train.offload_optimizer();
+  input.recompute = train.activation_checkpointing();
+  input.quantization = config.model().quantization();
+  input.has_own_kernels = config.device().kernels() != KernelKind::aten;
   const auto precision = config.model().precision();
   input.activation_bytes = precision == ModelConfig::bf16   ? 2
                            : precision == ModelConfig::fp64 ? 8

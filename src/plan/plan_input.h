@@ -21,14 +21,22 @@ struct PlanInput {
   MeshShape mesh;
   bool is_sequence_parallel = false;
   bool is_optimizer_sharded = true;
-  bool are_layers_recomputed = false;  // train.activation_checkpointing full
-  int64_t activation_bytes = 4;        // of a value of the base and of activations
-  int64_t master_bytes = 4;            // of a value of adapters, gradients and routers
+  bool is_optimizer_offloaded = false;  // the moments lie in the host's memory
+  TrainConfig::Recompute recompute = TrainConfig::none;
+  ModelConfig::Quantization quantization = ModelConfig::none;
+  int64_t activation_bytes = 4;  // of a value of the base and of activations
+  int64_t master_bytes = 4;      // of a value of adapters, gradients and routers
+  // Ranks compute on GPUs: attention over packed sequences, and `rank` exchange of as many rows
+  // whatever the routing is (ParallelLayout::has_fixed_shapes).
+  bool is_gpu = false;
+  bool has_own_kernels = true;  // not LibTorch's operators alone (device.kernels aten)
   // Of one micro-step, over all data-parallel ranks together.
   int64_t tokens = 0;
   int64_t supervised = 0;
   int64_t row_tokens = 0;   // the length of the rows, for attention
   int64_t micro_steps = 1;  // of one step, the same on every rank
+
+  bool are_layers_recomputed() const { return recompute == TrainConfig::full; }
 };
 
 // Of whole numbers whose product may be larger than one of them can hold.

@@ -89,7 +89,11 @@ void add_bottleneck(const PlanInput& input, const PlannedLinear& linear, Split s
   const double slot = product(input.tokens, spec.lora_rank, input.activation_bytes);
   if (mode == ExchangeMode::kRank) {
     const double chosen = slot * product(spec.experts_per_token);
-    if (split == Split::kColumn) {
+    if (input.is_gpu) {
+      // The same rows from every rank, added up, there and back: nobody need know who chose what.
+      items.tensor_sum(Purpose::kBottleneck, Pass::kForward, chosen);
+      items.tensor_sum(Purpose::kBottleneck, Pass::kBackward, chosen);
+    } else if (split == Split::kColumn) {
       items.tensor_all_gather(Purpose::kBottleneck, Pass::kForward, chosen);
       items.tensor_reduce_scatter(Purpose::kBottleneck, Pass::kBackward, chosen);
     } else {
@@ -218,7 +222,7 @@ std::vector<TrafficItem> group_traffic(const PlanInput& input, LinearGroup group
     const double remote = pairs.empty() ? expected : pairs.at(static_cast<size_t>(layer));
     add_adapters(input, {layer, group}, mode, remote, items);
   }
-  if (input.are_layers_recomputed) items.repeat_forward();
+  if (input.are_layers_recomputed()) items.repeat_forward();
   return items.take();
 }
 
@@ -227,7 +231,7 @@ std::vector<TrafficItem> base_traffic(const PlanInput& input) {
   for (int64_t layer = 0; layer < input.architecture.num_layers; ++layer) {
     for (const LinearGroup group : kLinearGroups) add_base_group(input, {layer, group}, items);
   }
-  if (input.are_layers_recomputed) items.repeat_forward();
+  if (input.are_layers_recomputed()) items.repeat_forward();
   add_embedding_and_loss(input, items);
   return items.take();
 }

@@ -11,7 +11,8 @@
 //   loss             all-gather 3 N w t (t-1); states: backward sum N D b, or sp: all-gather
 //                    N D b (t-1), back reduce-scatter
 //   bottleneck       replicate, gather, column, sp: all-gather T E r b (t-1), back the same
-//                    rank, column: all-gather T k r b (t-1); row: reduce-scatter; back the reverse
+//                    rank, column: all-gather T k r b (t-1); row: reduce-scatter; back the
+//                    reverse; on GPUs sum T k r b, back the same
 //   router logits    all modes but tokens, row: sum T E w, back the same
 //   token counts     tokens: 8 p (p-1) per group of linears and expert-parallel group
 //   dispatch rows    tokens: M in b, back the same (M: pairs of token and remote destination)

@@ -16,59 +16,13 @@ constexpr double kRowMoves = 4;
 
 double rank_tokens(const PlanInput& input) { return product(input.tokens) / input.mesh.dp; }
 
-// One matrix product: [tokens, in] by [in, out].
-struct Product {
-  double tokens = 0;
-  double in = 0;
-  double out = 0;
-  double pairs() const { return tokens * in * out; }
-};
-
-// Of an adapter on one rank.
-struct Products {
-  Product a;
-  Product b;
-  double router_tokens = 0;
-};
-
-// Rows that one rank computes for itself and for others, in `tokens` mode.
-double received_rows(const PlanInput& input, LinearGroup group) {
-  if (input.mesh.ep == 1) return product(input.tokens) / input.mesh.world();
-  const double remote = expected_remote_pairs(input, group) / input.mesh.world();
-  return remote * input.mesh.ep / (input.mesh.ep - 1);
-}
-
-Products products_of(const PlanInput& input, LinearGroup group, const PlannedLinear& linear,
-                     ExchangeMode mode) {
-  const bool is_column = split_of(group) == Split::kColumn;
-  const double tokens = rank_tokens(input);
-  const double slice = tokens / input.mesh.tp;
-  const double width = product(linear.spec.num_experts, linear.spec.lora_rank);
-  if (mode == ExchangeMode::kTokens) {
-    const double rows = received_rows(input, group);
-    const double width_here = width / input.mesh.ep;
-    return {.a = {rows, product(linear.in), width_here},
-            .b = {rows, width_here, product(linear.out)},
-            .router_tokens = slice};
-  }
-  Products products{.a = {tokens, product(linear.in_held), width},
-                    .b = {tokens, width, product(linear.out_held)},
-                    .router_tokens = tokens};
-  if (mode == ExchangeMode::kRank) {
-    (is_column ? products.a.out : products.b.in) /= input.mesh.tp;
-  } else if (is_column && input.is_sequence_parallel) {
-    products.a.tokens = slice;
-    products.router_tokens = slice;
-  }
-  return products;
-}
-
 // Forward passes and as many times `backward`.
 double passes(const PlanInput& input, double backward) {
-  return (input.are_layers_recomputed ? 2 : 1) + backward;
+  return (input.are_layers_recomputed() ? 2 : 1) + backward;
 }
 
-Work linear_work(const PlanInput& input, const PlannedLinear& linear, const Products& products) {
+Work linear_work(const PlanInput& input, const PlannedLinear& linear,
+                 const AdapterProducts& products) {
   const double experts = linear.spec.has_router() ? product(linear.spec.num_experts) : 0;
   const Product router{products.router_tokens, products.a.in, experts};
   const double pairs = products.a.pairs() + products.b.pairs() + router.pairs();
@@ -87,13 +41,44 @@ double parameter_bytes(const PlanInput& input, LinearGroup group, ExchangeMode m
   return used * (product(3, input.activation_bytes) + product(5, input.master_bytes));
 }
 
+}  // namespace
+
+double received_rows(const PlanInput& input, LinearGroup group) {
+  if (input.mesh.ep == 1) return product(input.tokens) / input.mesh.world();
+  const double remote = expected_remote_pairs(input, group) / input.mesh.world();
+  return remote * input.mesh.ep / (input.mesh.ep - 1);
+}
+
+AdapterProducts adapter_products(const PlanInput& input, LinearGroup group,
+                                 const PlannedLinear& linear, ExchangeMode mode) {
+  const bool is_column = split_of(group) == Split::kColumn;
+  const double tokens = rank_tokens(input);
+  const double slice = tokens / input.mesh.tp;
+  const double width = product(linear.spec.num_experts, linear.spec.lora_rank);
+  if (mode == ExchangeMode::kTokens) {
+    const double rows = received_rows(input, group);
+    const double width_here = width / input.mesh.ep;
+    return {.a = {rows, product(linear.in), width_here},
+            .b = {rows, width_here, product(linear.out)},
+            .router_tokens = slice};
+  }
+  AdapterProducts products{.a = {tokens, product(linear.in_held), width},
+                           .b = {tokens, width, product(linear.out_held)},
+                           .router_tokens = tokens};
+  if (mode == ExchangeMode::kRank) {
+    (is_column ? products.a.out : products.b.in) /= input.mesh.tp;
+  } else if (is_column && input.is_sequence_parallel) {
+    products.a.tokens = slice;
+    products.router_tokens = slice;
+  }
+  return products;
+}
+
 double mean_context(int64_t row_tokens, int64_t window) {
   const double row = product(row_tokens);
   const double seen = product(window);
   return window == 0 || window >= row_tokens ? row / 2 : seen * (1 - seen / (2 * row));
 }
-
-}  // namespace
 
 Work operator+(const Work& a, const Work& b) {
   return {a.flops + b.flops, a.memory_bytes + b.memory_bytes};
@@ -134,7 +119,7 @@ Work adapter_work(const PlanInput& input, LinearGroup group, ExchangeMode mode) 
   for (const PlannedLinear& linear : group_linears(input, group)) {
     if (!linear.is_adapted()) continue;
     const ExchangeMode own = linear.has_experts() ? mode : ExchangeMode::kReplicate;
-    layer = layer + linear_work(input, linear, products_of(input, group, linear, own));
+    layer = layer + linear_work(input, linear, adapter_products(input, group, linear, own));
     if (own != ExchangeMode::kTokens) continue;
     if (row_bytes == 0) row_bytes += product(linear.in) * b;
     row_bytes += product(linear.out) * b;

@@ -29,6 +29,29 @@ struct Work {
 Work operator+(const Work& a, const Work& b);
 Work operator*(const Work& work, double factor);
 
+// One matrix product: [tokens, in] by [in, out].
+struct Product {
+  double tokens = 0;
+  double in = 0;
+  double out = 0;
+  double pairs() const { return tokens * in * out; }
+};
+
+// Of one adapted linear in the forward pass of one layer, computed dense in its rank.
+struct AdapterProducts {
+  Product a;
+  Product b;
+  double router_tokens = 0;  // each a product with [in of a, E]
+};
+AdapterProducts adapter_products(const PlanInput& input, LinearGroup group,
+                                 const PlannedLinear& linear, ExchangeMode mode);
+
+// Rows that one rank computes for itself and for others, in `tokens` mode.
+double received_rows(const PlanInput& input, LinearGroup group);
+
+// How many earlier tokens of its row a token sees in the mean. window 0: all.
+double mean_context(int64_t row_tokens, int64_t window);
+
 // Base linears, attention core and head: forward, backward and recomputation. Memory is left out.
 Work base_work(const PlanInput& input);
 
