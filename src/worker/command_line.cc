@@ -133,6 +133,32 @@ void add_generate(CLI::App& app, GenerateArguments& generate) {
   command.add_option("--seed", generate.seed, "Of the draws (default 0)");
 }
 
+void add_plan_machine(CLI::App& command, PlanArguments& plan, CLI::Option& ranks) {
+  auto* gpus =
+      command
+          .add_option("--gpus", plan.num_gpus,
+                      "Search the fastest layout that fits for so many GPUs: expected tokens a "
+                      "second, memory by class, what it beats and why, and the YAML to paste")
+          ->check(CLI::Range(1, 65536))
+          ->excludes(&ranks);
+  auto* gpu = command
+                  .add_option("--gpu", plan.gpu,
+                              "Which: a name of configs/hardware (h100, a100-80g, cpu), or the "
+                              "path of a file of that form")
+                  ->needs(gpus);
+  gpus->needs(gpu);
+  command
+      .add_option("--link", plan.link,
+                  "What connects them, nearest first: nvlink+ib400 (default: what the GPU's file "
+                  "says, which ends at its machine)")
+      ->needs(gpus);
+  command
+      .add_option("--gpu-memory", plan.gpu_memory_gib,
+                  "GiB of memory of a GPU instead of what its file says")
+      ->check(CLI::PositiveNumber)
+      ->needs(gpus);
+}
+
 void add_plan(CLI::App& app, PlanArguments& plan) {
   CLI::App& command = *app.add_subcommand(
       "plan", "What a layout would send, hold and compute, from the model's config.json alone");
@@ -142,9 +168,10 @@ void add_plan(CLI::App& app, PlanArguments& plan) {
                   "Set a field: --set model.path=configs/shapes/qwen1.5-7b, --set "
                   "parallel.tensor_parallel=4 (repeatable)")
       ->allow_extra_args(false);
-  command.add_option("--ranks,-n", plan.num_ranks, "Ranks to plan for; none is started")
-      ->check(CLI::Range(1, 65536))
-      ->required();
+  auto* ranks =
+      command.add_option("--ranks,-n", plan.num_ranks, "Ranks to plan for; none is started")
+          ->check(CLI::Range(1, 65536));
+  add_plan_machine(command, plan, *ranks);
   command
       .add_option("--tokens", plan.tokens,
                   "Tokens of a micro-step on one data-parallel rank (default: "
@@ -161,6 +188,53 @@ void add_plan(CLI::App& app, PlanArguments& plan) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, PlanSpeeds>{
           {"cpu", PlanSpeeds::kCpu}, {"nvlink", PlanSpeeds::kNvlink}}));
   command.add_option("--json", plan.json_path, "Also write the numbers to this file");
+}
+
+void add_bench(CLI::App& app, BenchArguments& bench) {
+  CLI::App& command = *app.add_subcommand(
+      "bench",
+      "How fast a training step is, what of it is useful work, and where the rest goes. Needs no "
+      "data; where model.path has a config.json alone, random weights stand in");
+  command.add_option("config", bench.config.files,
+                     "Configuration files (.yaml); not needed with --calibrate");
+  command
+      .add_option("--set", bench.config.overrides,
+                  "Set a field: --set data.max_length=512 (repeatable)")
+      ->allow_extra_args(false);
+  command.add_option("--steps", bench.num_steps, "Steps that are measured (default 10)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  command.add_option("--warmup", bench.num_warmup, "Steps before them (default 2)")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
+  command
+      .add_option("--supervised", bench.supervised,
+                  "Share of the tokens that are in the loss (default 1)")
+      ->check(CLI::Range(0.0, 1.0));
+  command
+      .add_option("--sequences-per-row", bench.sequences_per_row,
+                  "Sequences that share a row of data.max_length tokens (default 1)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  command
+      .add_option("--clock", bench.clock,
+                  "wall (default), or cpu: time on a processor, for a machine that is busy "
+                  "otherwise; with one thread (OMP_NUM_THREADS=1)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, WorkClock>{
+          {"wall", WorkClock::kWall}, {"cpu", WorkClock::kThreadCpu}}));
+  command
+      .add_option("--against", bench.against.files,
+                  "Another configuration, measured step by step in turns with the first")
+      ->allow_extra_args(false);
+  command
+      .add_option("--against-set", bench.against.overrides,
+                  "Set a field of the other one (repeatable); without --against it is the first "
+                  "with these changes")
+      ->allow_extra_args(false);
+  command.add_option("--json", bench.json_path, "Also write the numbers to this file");
+  command.add_option("--trace", bench.trace_path,
+                     "Also write a Chrome trace of one step of all ranks (chrome://tracing, "
+                     "ui.perfetto.dev) to this file");
+  command.add_option("--calibrate", bench.calibrate_path,
+                     "Measure this machine instead, with these ranks: rates of products, memory, "
+                     "operators and collectives, for `molora plan --gpus`; into this file (YAML)");
 }
 
 constexpr char kCheckpointPath[] =
@@ -209,16 +283,20 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   EvalArguments eval;
   GenerateArguments generate;
   PlanArguments plan;
+  BenchArguments bench;
   VerifyArguments verify;
   InspectArguments inspect;
   add_train(app, train);
   add_eval(app, eval);
   add_generate(app, generate);
   add_plan(app, plan);
+  add_bench(app, bench);
   add_verify(app, verify);
   add_inspect(app, inspect);
   CommandLine line;
-  add_launch(*app.get_subcommand("train"), line.launch, line.is_print_command);
+  for (const char* name : {"train", "bench"}) {
+    add_launch(*app.get_subcommand(name), line.launch, line.is_print_command);
+  }
   for (const char* name : {"eval", "generate"}) {
     add_ranks(*app.get_subcommand(name), line.launch.num_ranks,
               "Ranks to start on this machine (default 1)");
@@ -241,7 +319,15 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   if (app.got_subcommand("train")) line.command = train;
   if (app.got_subcommand("eval")) line.command = eval;
   if (app.got_subcommand("generate")) line.command = generate;
-  if (app.got_subcommand("plan")) line.command = plan;
+  if (app.got_subcommand("bench")) line.command = bench;
+  if (app.got_subcommand("plan")) {
+    if (plan.num_ranks == 0 && plan.num_gpus == 0) {
+      throw ConfigError(
+          "plan: --ranks is required, or --gpus with --gpu for the best layout (molora plan --help "
+          "tells what there is)");
+    }
+    line.command = plan;
+  }
   if (app.got_subcommand("verify")) line.command = verify;
   if (app.got_subcommand("inspect")) line.command = inspect;
   if (app.got_subcommand("config")) line.command = ConfigCommand();

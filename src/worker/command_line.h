@@ -13,14 +13,14 @@ namespace molora {
 struct ConfigCommand {};
 
 struct CommandLine {
-  std::variant<TrainArguments, EvalArguments, GenerateArguments, PlanArguments, VerifyArguments,
-               InspectArguments, ConfigCommand>
+  std::variant<TrainArguments, EvalArguments, GenerateArguments, PlanArguments, BenchArguments,
+               VerifyArguments, InspectArguments, ConfigCommand>
       command;
   LogVerbosity verbosity = LogVerbosity::kNormal;
-  // Of train, eval and generate: where the ranks run. For a process that is a rank already it says
-  // nothing new.
+  // Of train, eval, generate and bench: where the ranks run. For a process that is a rank already
+  // it says nothing new.
   LaunchOptions launch;
-  // Of train: print what would be started instead of starting it.
+  // Of train and bench: print what would be started instead of starting it.
   bool is_print_command = false;
 };
 

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "comm/communicator.h"
 #include "config/resume_changes.h"
+#include "profile/work_recorder.h"
 
 namespace molora {
 
@@ -75,16 +76,40 @@ enum class PlanSpeeds { kCpu, kNvlink };
 
 struct PlanArguments {
   ConfigArguments config;
-  int num_ranks = 1;   // that are planned for; none of them is started
+  int num_ranks = 0;   // that are planned for; none of them is started. 0: the best for num_gpus
   int64_t tokens = 0;  // of a micro-step on one data-parallel rank; 0: micro_batch_size full rows
   double memory_gib = 0;  // that weights and state of a rank may take; 0: no limit
   PlanSpeeds speeds = PlanSpeeds::kCpu;
-  std::string json_path;  // where to write the numbers; "" nowhere
+  int num_gpus = 0;           // above 0: to search the best layout for
+  std::string gpu;            // with num_gpus: the name of a machine, or the path of its file
+  std::string link;           // "nvlink+ib400", nearest first; "": what the machine's file says
+  double gpu_memory_gib = 0;  // 0: what the machine's file says
+  std::string json_path;      // where to write the numbers; "" nowhere
 };
 
-// Prints what the layout of a configuration would send, hold and compute on so many ranks; of the
-// model it reads config.json alone. Collective; rank 0 does the work.
+// Prints what the layout of a configuration would send, hold and compute on so many ranks, or the
+// best layout for so many GPUs; of the model it reads config.json alone. Collective; rank 0 does
+// the work.
 ExitCode run_plan(const PlanArguments& arguments, Communicator& world);
+
+struct BenchArguments {
+  ConfigArguments config;
+  int64_t num_steps = 10;  // that are measured
+  int64_t num_warmup = 2;
+  double supervised = 1.0;  // share of the tokens that are in the loss
+  int64_t sequences_per_row = 1;
+  WorkClock clock = WorkClock::kWall;
+  // What is measured in turns with it: files (none: the same) and changes (beside the same files:
+  // on top of the others). Both empty: nothing.
+  ConfigArguments against;
+  std::string json_path;       // where to write the numbers; "" nowhere
+  std::string trace_path;      // where to write a Chrome trace of a step; "" nowhere
+  std::string calibrate_path;  // measure the machine instead, and write what was found here
+};
+
+// Runs training steps on random rows and prints how long they take and where the time goes. Writes
+// nothing that it was not asked for. Collective.
+ExitCode run_bench(const BenchArguments& arguments, Communicator& world);
 
 struct VerifyArguments {
   std::filesystem::path path;  // a run folder, its checkpoints folder, or a step folder

@@ -45,6 +45,7 @@ ExitCode run_command(const CommandLine& line, Communicator& world) {
           [&](const EvalArguments& arguments) { return run_eval(arguments, world); },
           [&](const GenerateArguments& arguments) { return run_generate(arguments, world); },
           [&](const PlanArguments& arguments) { return run_plan(arguments, world); },
+          [&](const BenchArguments& arguments) { return run_bench(arguments, world); },
           [&](const VerifyArguments& arguments) { return run_verify(arguments, world); },
           [&](const InspectArguments& arguments) { return run_inspect(arguments, world); },
           [&](const ConfigCommand&) { return world.rank() == 0 ? run_config() : ExitCode::kDone; }},
@@ -182,8 +183,14 @@ int run_here(int argc, char** argv, const ParsedOrError& line, BlackBox* box) {
 // Whether this process is to start the ranks of a command that is no training run.
 bool starts_ranks(const ParsedOrError& line) {
   const auto* command = std::get_if<CommandLine>(&line.parsed);
-  return !line.error && command != nullptr && command->launch.num_ranks > 1 &&
-         !std::holds_alternative<TrainArguments>(command->command);
+  if (line.error || command == nullptr ||
+      std::holds_alternative<TrainArguments>(command->command) ||
+      command->launch.launcher == LaunchOptions::Launcher::kNone) {
+    return false;
+  }
+  const LaunchOptions& launch = command->launch;
+  return launch.num_ranks > 1 || !launch.hosts.empty() || !launch.hostfile.empty() ||
+         command->is_print_command;
 }
 
 int run(int argc, char** argv) {
@@ -199,7 +206,10 @@ int run(int argc, char** argv) {
         supervise(std::get<CommandLine>(line.parsed), *training, own_words(argc, argv)));
   }
   if (starts_ranks(line)) {
-    return run_unwatched(std::get<CommandLine>(line.parsed).launch, own_words(argc, argv));
+    const auto& command = std::get<CommandLine>(line.parsed);
+    if (!command.is_print_command) return run_unwatched(command.launch, own_words(argc, argv));
+    print(planned_command(command.launch, ParallelConfig(), own_words(argc, argv)));
+    return static_cast<int>(ExitCode::kDone);
   }
   return run_here(argc, argv, line, nullptr);
 }

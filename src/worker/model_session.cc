@@ -45,6 +45,19 @@ void check_length(const RunConfig& config, const Architecture& architecture) {
       architecture.max_position));
 }
 
+Architecture checked_architecture(const RunConfig& config) {
+  const auto& ignored = config.model().ignore_config_fields();
+  Architecture architecture =
+      read_architecture(config.model().path(), {ignored.begin(), ignored.end()});
+  check_length(config, architecture);
+  return architecture;
+}
+
+bool has_weight_files(const std::filesystem::path& folder) {
+  return std::filesystem::exists(folder / "model.safetensors") ||
+         std::filesystem::exists(folder / "model.safetensors.index.json");
+}
+
 // This rank's place among the ranks of its machine.
 struct MachineShare {
   std::vector<size_t> ranks;  // of the world, ascending
@@ -92,11 +105,20 @@ at::ScalarType compute_type(ModelConfig::Precision precision) {
   }
 }
 
+std::optional<BlockFormat> block_format(ModelConfig::Quantization quantization) {
+  switch (quantization) {
+    case ModelConfig::int8:
+      return BlockFormat::kInt8;
+    case ModelConfig::nf4:
+      return BlockFormat::kNf4;
+    default:
+      return std::nullopt;
+  }
+}
+
 SessionParts read_session_parts(const RunConfig& config) {
   const ModelConfig& model = config.model();
-  const Architecture architecture = read_architecture(
-      model.path(), {model.ignore_config_fields().begin(), model.ignore_config_fields().end()});
-  check_length(config, architecture);
+  const Architecture architecture = checked_architecture(config);
   std::unique_ptr<Tokenizer> tokenizer = read_tokenizer(model, architecture);
   ChatTemplate chat_template(*tokenizer, config.data().chat_template(),
                              config.data().system_prompt(), config.data().label_mask());
@@ -104,18 +126,23 @@ SessionParts read_session_parts(const RunConfig& config) {
 }
 
 ModelSession::ModelSession(const RunConfig& config, const std::optional<ExpertWays>& saved,
-                           Communicator& world) {
+                           Communicator& world, SessionUse use) {
   MeshShape shape;
   together(world, [&] {
-    parts_.emplace(read_session_parts(config));
+    read_parts(config, use);
     shape = check_layout(config.parallel(), config.adapter(), architecture(), world.size());
     choice_ = choose_modes(config, architecture(), shape);
   });
+  share_random_weights(world);
   device_.emplace(config, world);
   mesh_.emplace(device_->make_mesh(world, shape));
   layout_.emplace(
       ParallelLayout{*mesh_, config.parallel().sequence_parallel(), device_->is_gpu(), {}});
-  load_weights(config, world);
+  if (has_random_weights_) {
+    draw_weights(config);
+  } else {
+    load_weights(config, world);
+  }
   together(world, [&] {
     const at::ScalarType type = weights_->get("model.norm.weight").scalar_type();
     adapters_.emplace(architecture(), config.adapter(), config.seed(),
@@ -151,6 +178,33 @@ std::string ModelSession::expert_compute() const {
   return expert_ways_text(layout_->expert_ways, routed_kinds(*adapters_));
 }
 
+void ModelSession::read_parts(const RunConfig& config, SessionUse use) {
+  if (use == SessionUse::kText) {
+    parts_.emplace(read_session_parts(config));
+    architecture_ = parts_->architecture;
+    return;
+  }
+  architecture_ = checked_architecture(config);
+  has_random_weights_ = !has_weight_files(config.model().path());
+}
+
+// Weights that one machine lacks are random on all.
+void ModelSession::share_random_weights(Communicator& world) {
+  for (const std::string& text : all_gather_text(world, has_random_weights_ ? "random" : "")) {
+    has_random_weights_ = has_random_weights_ || !text.empty();
+  }
+}
+
+WeightStorage ModelSession::storage(const ModelConfig& config) const {
+  return {compute_type(config.precision()), block_format(config.quantization()), device_->device()};
+}
+
+void ModelSession::draw_weights(const RunConfig& config) {
+  weights_.emplace(architecture(), BaseWeights::Random{.storage = storage(config.model()),
+                                                       .tp = mesh_->shape().tp,
+                                                       .tp_rank = mesh_->tp_rank()});
+}
+
 void ModelSession::load_weights(const RunConfig& config, Communicator& world) {
   const MachineShare share = machine_share(world);
   std::optional<WeightFiles> files;
@@ -167,8 +221,8 @@ void ModelSession::load_weights(const RunConfig& config, Communicator& world) {
   const std::vector<std::string> of_all = all_gather_text(world, fingerprint);
   together(world, [&] {
     check_same_weights(of_all, config.model().path());
-    weights_.emplace(*files, compute_type(config.model().precision()), mesh_->shape().tp,
-                     mesh_->tp_rank(), fingerprint, device_->device());
+    weights_.emplace(*files, storage(config.model()), mesh_->shape().tp, mesh_->tp_rank(),
+                     fingerprint);
   });
 }
 
@@ -179,6 +233,14 @@ void ModelSession::log_what_was_found(const RunConfig& config) const {
                static_cast<double>(count_base_parameters(architecture())) * 1e-6,
                architecture().num_layers, weights_->fingerprint(),
                static_cast<double>(counts.trained()) * 1e-6);
+  if (config.model().quantization() != ModelConfig::none) {
+    spdlog::info(
+        "linears of the layers are kept as {}: {:.1f} MiB of the base in memory, {:.1f} MiB in its "
+        "files",
+        ModelConfig::Quantization_Name(config.model().quantization()),
+        static_cast<double>(weights_->kept_bytes()) / (1 << 20),
+        static_cast<double>(weights_->stored_bytes()) / (1 << 20));
+  }
   if (mesh_->shape().world() == 1) return;
   spdlog::info("layout {}{}; each rank keeps {:.1f} MiB of the base", mesh_text(mesh_->shape()),
                layout_->has_sequence_parallel ? ", sequence parallel" : "",

@@ -26,6 +26,12 @@ struct SessionParts {
 // Throws: DataError, ConfigError, IoError.
 SessionParts read_session_parts(const RunConfig& config);
 
+enum class SessionUse {
+  kText,  // tokenizer and weights are needed
+  // Speed is measured: no tokenizer, and random weights where the folder has none.
+  kMeasure,
+};
+
 // The parts refer to each other: neither copied nor moved.
 class ModelSession {
  public:
@@ -35,15 +41,16 @@ class ModelSession {
   // saved: which way a checkpoint's experts were computed, for adapter.expert_compute `auto`; else
   // rank 0 measures it.
   // Throws: ConfigError, DataError, IoError.
-  ModelSession(const RunConfig& config, const std::optional<ExpertWays>& saved,
-               Communicator& world);
+  ModelSession(const RunConfig& config, const std::optional<ExpertWays>& saved, Communicator& world,
+               SessionUse use = SessionUse::kText);
   ~ModelSession() = default;
   ModelSession(const ModelSession&) = delete;
   ModelSession& operator=(const ModelSession&) = delete;
   ModelSession(ModelSession&&) = delete;
   ModelSession& operator=(ModelSession&&) = delete;
 
-  const Architecture& architecture() const { return parts_->architecture; }
+  const Architecture& architecture() const { return *architecture_; }
+  // REQUIRES of the next two: the session is one for text.
   const Tokenizer& tokenizer() const { return *parts_->tokenizer; }
   const ChatTemplate& chat_template() const { return parts_->chat_template; }
   const Mesh& mesh() const { return *mesh_; }
@@ -51,16 +58,24 @@ class ModelSession {
   // As a checkpoint keeps it (LayoutRecord.expert_compute).
   std::string expert_compute() const;
   const BaseWeights& weights() const { return *weights_; }
+  bool has_random_weights() const { return has_random_weights_; }
+  at::Device device() const { return device_->device(); }
   AdapterSet& adapters() { return *adapters_; }
   const CausalLM& model() const { return *model_; }
 
  private:
+  void read_parts(const RunConfig& config, SessionUse use);
   void load_weights(const RunConfig& config, Communicator& world);
   void choose_ways(const RunConfig& config, const std::optional<ExpertWays>& saved,
                    Communicator& world);
+  void share_random_weights(Communicator& world);
+  void draw_weights(const RunConfig& config);
+  WeightStorage storage(const ModelConfig& config) const;
   void log_what_was_found(const RunConfig& config) const;
 
-  std::optional<SessionParts> parts_;
+  bool has_random_weights_ = false;
+  std::optional<SessionParts> parts_;         // for text
+  std::optional<Architecture> architecture_;  // that of the parts, where there are any
   ExchangeChoice choice_;
   std::optional<RankDevice> device_;
   std::optional<Mesh> mesh_;
@@ -77,5 +92,8 @@ ExchangeChoice choose_modes(const RunConfig& config, const Architecture& archite
 
 // The element type of model.precision.
 at::ScalarType compute_type(ModelConfig::Precision precision);
+
+// How model.quantization keeps the matrices of the layers' linears; nothing for none.
+std::optional<BlockFormat> block_format(ModelConfig::Quantization quantization);
 
 }  // namespace molora

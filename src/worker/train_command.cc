@@ -1,4 +1,5 @@
 // The training command: everything of one run put together, in the order in which it is read.
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "io/file_lock.h"
 #include "model/architecture_text.h"
 #include "parallel/replica_audit.h"
+#include "profile/work_recorder.h"
 #include "train/trainer.h"
 #include "watch/black_box.h"
 #include "watch/fault_injection.h"
@@ -31,6 +33,7 @@
 #include "worker/saved_layout.h"
 #include "worker/stop_request.h"
 #include "worker/together.h"
+#include "worker/trace_file.h"
 #include "worker/traffic_meter.h"
 #include "worker/training_data.h"
 #include "worker/training_snapshot.h"
@@ -65,6 +68,8 @@ class TrainingRun {
   std::filesystem::path find_start(ChangePolicy policy);
   void start_saver(const CheckpointIdentity& identity);
   TrainerHooks hooks();
+  void record_if_asked(int64_t step);
+  void write_trace_if_recorded(int64_t steps_done);
   void audit(const StepBoundary& boundary);
   void report_ranks(int64_t steps_done);
   void at_boundary(const StepBoundary& boundary, const Progress& progress);
@@ -91,8 +96,10 @@ class TrainingRun {
   TrafficMeter traffic_;
   RankMeter ranks_;
   std::vector<TaskResult> latest_results_;
-  Tensor latest_loads_RE_;                  // choices per router and expert in the latest step
-  std::unique_ptr<CheckpointSaver> saver_;  // last: its thread uses the report
+  WorkRecorder recorder_{WorkClock::kWall};  // of train.trace_steps
+  std::optional<WorkRecording> recording_;   // of the latest step, until its boundary
+  Tensor latest_loads_RE_;                   // choices per router and expert in the latest step
+  std::unique_ptr<CheckpointSaver> saver_;   // last: its thread uses the report
 };
 
 TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& arguments,
@@ -214,7 +221,9 @@ ExitCode TrainingRun::run() {
 TrainerHooks TrainingRun::hooks() {
   TrainerHooks hooks;
   hooks.is_stop_requested = is_stop_requested;
+  hooks.before_step = [this](int64_t step) { record_if_asked(step); };
   hooks.on_step = [this](const StepResult& result, const Progress& progress, double seconds) {
+    if (recorder_.is_recording()) recording_ = recorder_.stop();
     if (BlackBox* box = thread_black_box()) box->set_step(progress.step());
     ranks_.step_done(seconds, result.rank_tokens);
     if (result.check) traffic_.leave_out(result.check->traffic);
@@ -231,6 +240,22 @@ TrainerHooks TrainingRun::hooks() {
     at_boundary(boundary, progress);
   };
   return hooks;
+}
+
+void TrainingRun::record_if_asked(int64_t step) {
+  const auto& steps = config_.train().trace_steps();
+  if (std::find(steps.begin(), steps.end(), static_cast<uint64_t>(step)) == steps.end()) return;
+  recorder_.start();
+}
+
+void TrainingRun::write_trace_if_recorded(int64_t steps_done) {
+  if (!recording_) return;
+  const PlaceScope place("trace");
+  write_trace(folder_.trace(steps_done), *recording_, steps_done, session_.mesh());
+  recording_.reset();
+  if (world_.rank() == 0) {
+    spdlog::info("trace of step {} in {}", steps_done, folder_.trace(steps_done).string());
+  }
 }
 
 std::vector<TaskResult> TrainingRun::evaluate() {
@@ -278,6 +303,7 @@ void TrainingRun::report_ranks(int64_t steps_done) {
 
 void TrainingRun::at_boundary(const StepBoundary& boundary, const Progress& progress) {
   const PhaseScope phase(PHASE_SAVE);
+  write_trace_if_recorded(boundary.steps_done);
   audit(boundary);
   report_ranks(boundary.steps_done);
   try {

@@ -47,6 +47,51 @@ TEST(CommandLine, TrainTakesWhereItRuns) {
   EXPECT_FALSE(plain.is_print_command);
 }
 
+TEST(CommandLine, BenchTakesWhatIsMeasuredAndHow) {
+  const CommandLine parsed = line({"bench",
+                                   "a.yaml",
+                                   "--set",
+                                   "seed=3",
+                                   "--steps",
+                                   "7",
+                                   "--warmup",
+                                   "1",
+                                   "--supervised",
+                                   "0.5",
+                                   "--sequences-per-row",
+                                   "4",
+                                   "--clock",
+                                   "cpu",
+                                   "--against",
+                                   "b.yaml",
+                                   "--against-set",
+                                   "seed=4",
+                                   "--json",
+                                   "out.json",
+                                   "--trace",
+                                   "t.json",
+                                   "--ranks",
+                                   "2"});
+  const auto& bench = std::get<BenchArguments>(parsed.command);
+  EXPECT_THAT(bench.config.files, ElementsAre("a.yaml"));
+  EXPECT_THAT(bench.config.overrides, ElementsAre("seed=3"));
+  EXPECT_EQ(bench.num_steps, 7);
+  EXPECT_EQ(bench.num_warmup, 1);
+  EXPECT_EQ(bench.supervised, 0.5);
+  EXPECT_EQ(bench.sequences_per_row, 4);
+  EXPECT_EQ(bench.clock, WorkClock::kThreadCpu);
+  EXPECT_THAT(bench.against.files, ElementsAre("b.yaml"));
+  EXPECT_THAT(bench.against.overrides, ElementsAre("seed=4"));
+  EXPECT_EQ(bench.json_path, "out.json");
+  EXPECT_EQ(bench.trace_path, "t.json");
+  EXPECT_EQ(parsed.launch.num_ranks, 2);
+}
+
+TEST(CommandLine, BenchNeedsNoConfigurationToCalibrate) {
+  const CommandLine parsed = line({"bench", "--calibrate", "here.yaml"});
+  EXPECT_EQ(std::get<BenchArguments>(parsed.command).calibrate_path, "here.yaml");
+}
+
 TEST(CommandLine, TheLastResumeCounts) {
   const CommandLine parsed = line({"train", "a.yaml", "--resume", "none", "--resume", "auto"});
   EXPECT_EQ(std::get<TrainArguments>(parsed.command).resume, "auto");
@@ -111,6 +156,17 @@ TEST(CommandLine, PlanNeedsNoFile) {
   EXPECT_EQ(plan.speeds, PlanSpeeds::kCpu);
 }
 
+TEST(CommandLine, PlanSearchesForGpus) {
+  const auto plan = std::get<PlanArguments>(line({"plan", "a.yaml", "--gpus", "64", "--gpu", "h100",
+                                                  "--link", "nvlink+ib400", "--gpu-memory", "76.5"})
+                                                .command);
+  EXPECT_EQ(plan.num_ranks, 0);
+  EXPECT_EQ(plan.num_gpus, 64);
+  EXPECT_EQ(plan.gpu, "h100");
+  EXPECT_EQ(plan.link, "nvlink+ib400");
+  EXPECT_EQ(plan.gpu_memory_gib, 76.5);
+}
+
 TEST(CommandLine, ChangesAreAllowedOnlyWhenAskedFor) {
   const auto refused = std::get<TrainArguments>(line({"train", "a.yaml"}).command);
   EXPECT_EQ(refused.change_policy, ChangePolicy::kRefuse);
@@ -169,6 +225,13 @@ TEST(CommandLine, WhatIsWrongIsNamed) {
   EXPECT_THROW_WITH(parse({"plan", "-n", "2", "--tokens", "0"}), ConfigError, "--tokens");
   EXPECT_THROW_WITH(parse({"plan", "-n", "2", "--memory", "0"}), ConfigError, "--memory");
   EXPECT_THROW_WITH(parse({"plan", "-n", "2", "--speeds", "ib"}), ConfigError, "--speeds");
+  EXPECT_THROW_WITH(parse({"plan", "--gpus", "8"}), ConfigError, "--gpus requires --gpu");
+  EXPECT_THROW_WITH(parse({"plan", "-n", "2", "--gpu", "h100"}), ConfigError,
+                    "--gpu requires --gpus");
+  EXPECT_THROW_WITH(parse({"plan", "-n", "2", "--gpus", "8", "--gpu", "h100"}), ConfigError,
+                    "--ranks excludes --gpus");
+  EXPECT_THROW_WITH(parse({"plan", "--gpus", "8", "--gpu", "h100", "--gpu-memory", "0"}),
+                    ConfigError, "--gpu-memory");
 }
 
 }  // namespace
