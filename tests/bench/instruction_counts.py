@@ -28,8 +28,8 @@ MODEL = "tests/assets/models/stories260k"
 
 CONFIG = f"""
 model: {{path: {MODEL}}}
-adapter: {{num_experts: 4, experts_per_token: 2, lora_rank: 4, lora_alpha: 8}}
-data: {{train: [tests/assets/data/multitask/dev.jsonl], max_length: 64, chat_template: llama2}}
+adapter: {{num_experts: 4, experts_per_token: 2, lora_rank: 4, lora_alpha: 8, expert_compute: grouped}}
+data: {{train: [tests/assets/data/multitask/dev.jsonl], max_length: 256, chat_template: llama2}}
 train: {{global_batch_size: 4, micro_batch_size: 2, spike_factor: 0}}
 checkpoint: {{every: 0, resume: none}}
 """
@@ -44,7 +44,8 @@ def generate(_, tokens):
 
 def train(folder, precision, steps):
     return ["train", "CONFIG", "--launcher", "none", "--quiet", "--set", f"model.precision={precision}",
-            "--set", f"train.max_steps={steps}", "--set", f"output_dir={folder}/{precision}"]
+            "--set", f"train.max_steps={steps}", "--set", f"output_dir={folder}/{precision}-{steps}",
+            "--set", f"data.cache_dir={folder}/tokens"]
 
 
 # case: (what is run, the same without what is counted)
