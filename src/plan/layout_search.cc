@@ -219,6 +219,28 @@ std::string reason_to_lose(const LayoutForecast& best, const LayoutForecast& oth
                      seconds_text(other.seconds[worst]), seconds_text(best.seconds[worst]));
 }
 
+namespace {
+
+using Fits = std::function<bool(const std::function<void(SearchRequest&)>&)>;
+
+// What keeps the base or the moments in less memory, each by itself, as far as it makes it fit.
+void add_smaller_storage(const SearchRequest& request, const Fits& fits,
+                         std::vector<std::string>& found) {
+  for (const auto& [value, name] :
+       {std::pair(ModelConfig::int8, "int8"), std::pair(ModelConfig::nf4, "nf4")}) {
+    if (value <= request.config.model().quantization()) continue;
+    if (!fits([&](auto& of) { of.config.mutable_model()->set_quantization(value); })) continue;
+    found.push_back(fmt::format("model.quantization: {}", name));
+    break;
+  }
+  if (!request.config.train().offload_optimizer() &&
+      fits([&](auto& of) { of.config.mutable_train()->set_offload_optimizer(true); })) {
+    found.emplace_back("train.offload_optimizer: true");
+  }
+}
+
+}  // namespace
+
 std::vector<std::string> changes_that_fit(const SearchRequest& request,
                                           const MachineModel& machine) {
   std::vector<std::string> changes;
@@ -252,15 +274,7 @@ std::vector<std::string> changes_that_fit(const SearchRequest& request,
     changes.push_back(fmt::format("parallel.tensor_parallel: {}", wider));
     break;
   }
-  for (const auto& [value, name] :
-       {std::pair(ModelConfig::int8, "int8"), std::pair(ModelConfig::nf4, "nf4")}) {
-    if (value <= request.config.model().quantization()) continue;
-    if (!fits([&](auto& of) { of.config.mutable_model()->set_quantization(value); })) continue;
-    changes.push_back(fmt::format("model.quantization: {}", name));
-    break;
-  }
-  if (fits([&](auto& of) { of.config.mutable_train()->set_offload_optimizer(true); }))
-    changes.emplace_back("train.offload_optimizer: true");
+  add_smaller_storage(request, fits, changes);
   return changes;
 }
 
@@ -271,16 +285,7 @@ std::vector<std::string> remedies(const SearchRequest& request, const MachineMod
     change(changed);
     return !search_layouts(changed, machine).fitting.empty();
   };
-  for (const auto& [value, name] :
-       {std::pair(ModelConfig::int8, "int8"), std::pair(ModelConfig::nf4, "nf4")}) {
-    if (value <= request.config.model().quantization()) continue;
-    if (!fits([&](auto& of) { of.config.mutable_model()->set_quantization(value); })) continue;
-    found.push_back(fmt::format("model.quantization: {}", name));
-    break;
-  }
-  if (!request.config.train().offload_optimizer() &&
-      fits([&](auto& of) { of.config.mutable_train()->set_offload_optimizer(true); }))
-    found.emplace_back("train.offload_optimizer: true");
+  add_smaller_storage(request, fits, found);
   constexpr int kMostGpus = 4096;
   for (int gpus = 2 * request.num_gpus; gpus <= std::min(kMostGpus, 64 * request.num_gpus);
        gpus *= 2) {

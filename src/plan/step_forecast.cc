@@ -228,8 +228,7 @@ TermSeconds once_a_step(const PlanInput& input, LinearGroup group, ExchangeMode 
   if (input.is_gpu && input.is_optimizer_offloaded) {
     // Gradients to the host, values back, and the update at a host's tenth of the bandwidth.
     constexpr double kHostShare = 10;
-    seconds[TimeTerm::kOptimizer] =
-        machine.memory_seconds(updated * kOptimizerMoves * w) * kHostShare;
+    seconds[TimeTerm::kOptimizer] *= kHostShare;
   }
   return seconds;
 }
