@@ -1,22 +1,16 @@
 #include "checkpoint/background_thread.h"
 
-#include <signal.h>
-
 #include <exception>
 #include <utility>
 
 #include "base/check.h"
+#include "base/no_signals.h"
 
 namespace molora {
 
 BackgroundThread::BackgroundThread() {
-  // Signals are for the thread that started the program; a new thread inherits the mask.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const NoSignals no_signals;
   thread_ = std::thread([this] { loop(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 BackgroundThread::~BackgroundThread() {

@@ -1,32 +1,10 @@
 #include "train/step_feeder.h"
 
-#include <signal.h>
-
 #include <utility>
 
+#include "base/no_signals.h"
+
 namespace molora {
-
-namespace {
-
-// Signals are for the thread that started the program; a new thread inherits the mask.
-class NoSignals {
- public:
-  NoSignals() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~NoSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  NoSignals(const NoSignals&) = delete;
-  NoSignals& operator=(const NoSignals&) = delete;
-  NoSignals(NoSignals&&) = delete;
-  NoSignals& operator=(NoSignals&&) = delete;
-
- private:
-  sigset_t before_{};
-};
-
-}  // namespace
 
 StepInput StepFeeder::take(RowPosition& position) {
   const bool is_ahead = ahead_.valid();
