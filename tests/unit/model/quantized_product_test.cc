@@ -6,21 +6,13 @@
 #include "base/error.h"
 #include "model/input_products.h"
 #include "support/expect_throw.h"
+#include "support/quantized_slice.h"
 
 namespace molora {
 namespace {
 
 constexpr double kTolerance = 1e-12;
 constexpr BlockFormat kFormats[] = {BlockFormat::kInt8, BlockFormat::kNf4};
-
-QuantizedMatrix quantized_slice(const Tensor& whole, BlockFormat format,
-                                const ColumnRange& columns) {
-  const ColumnRange read = whole_blocks(format, columns, whole.size(1));
-  const QuantizedMatrix slice = empty_quantized(format, whole.size(0), columns);
-  EXPECT_FALSE(
-      quantize_rows(whole.slice(1, read.begin, read.end()).contiguous(), slice, 0).has_value());
-  return slice;
-}
 
 struct Shape2 {
   int64_t tokens;
@@ -77,7 +69,7 @@ TEST_F(QuantizedProduct, OfASliceThatBeginsWithinABlock) {
   const Tensor whole = at::randn({600, 2000});
   for (const BlockFormat format : kFormats) {
     for (const ColumnRange& columns : {ColumnRange{37, 1801}, ColumnRange{100, 27}}) {
-      const QuantizedMatrix slice = quantized_slice(whole, format, columns);
+      const QuantizedMatrix slice = testing::quantized_slice(whole, format, columns);
       const Tensor weight =
           dequantize(quantize(whole, format), at::kDouble).slice(1, columns.begin, columns.end());
       const Tensor x = at::randn({3, columns.length}, at::kDouble);

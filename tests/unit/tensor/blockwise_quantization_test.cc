@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "support/expect_throw.h"
+#include "support/quantized_slice.h"
 #include "tensor/philox_tensor.h"
 #include "tensor/tensor_bytes.h"
 
@@ -36,16 +37,6 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 }
 
 Tensor one_row(std::vector<float> values) { return at::tensor(values).unsqueeze(0); }
-
-// The slice as it is made from the whole matrix.
-QuantizedMatrix quantized_slice(const Tensor& whole, BlockFormat format,
-                                const ColumnRange& columns) {
-  const ColumnRange read = whole_blocks(format, columns, whole.size(1));
-  const QuantizedMatrix slice = empty_quantized(format, whole.size(0), columns);
-  EXPECT_FALSE(
-      quantize_rows(whole.slice(1, read.begin, read.end()).contiguous(), slice, 0).has_value());
-  return slice;
-}
 
 TEST(BlockwiseQuantization, Nf4LevelsAreThePublishedOnes) {
   const double published[] = {-1.0,
@@ -198,7 +189,7 @@ TEST(BlockwiseQuantization, SlicesOfColumnsAreThoseOfTheWholeWhereverTheCutLies)
     for (const int64_t begin : {0, 1, 50, 63, 64, 65, 100, 127, 128, 200, 299}) {
       for (const int64_t length : {1, 2, 27, 64, 100, 200, 300}) {
         if (begin + length > 300) continue;
-        const QuantizedMatrix slice = quantized_slice(values, format, {begin, length});
+        const QuantizedMatrix slice = testing::quantized_slice(values, format, {begin, length});
         EXPECT_TRUE(same_bits(dequantize(slice, at::kFloat), whole.slice(1, begin, begin + length)))
             << name_of(format) << ", " << length << " from " << begin;
       }
@@ -224,7 +215,7 @@ TEST(BlockwiseQuantization, PartsAreThoseOfTheWhole) {
   const Tensor values = random_matrix(5, 1500);
   for (const BlockFormat format : kFormats) {
     for (const ColumnRange columns : {ColumnRange{0, 1500}, ColumnRange{37, 1401}}) {
-      const QuantizedMatrix matrix = quantized_slice(values, format, columns);
+      const QuantizedMatrix matrix = testing::quantized_slice(values, format, columns);
       const Tensor whole = dequantize(matrix, at::kFloat);
       for (const MatrixPart& part : parts_of(matrix)) {
         const Tensor out = at::full({part.num_rows, part.num_columns}, 99.0, at::kFloat);
@@ -242,7 +233,7 @@ TEST(BlockwiseQuantization, OperatorsGiveTheSameBits) {
   const Tensor values = random_matrix(5, 333);
   for (const BlockFormat format : kFormats) {
     for (const ColumnRange columns : {ColumnRange{0, 333}, ColumnRange{37, 281}}) {
-      const QuantizedMatrix matrix = quantized_slice(values, format, columns);
+      const QuantizedMatrix matrix = testing::quantized_slice(values, format, columns);
       for (const MatrixPart& part : parts_of(matrix)) {
         for (const at::ScalarType type : kTypes) {
           const Tensor a = at::empty({part.num_rows, part.num_columns}, type);
