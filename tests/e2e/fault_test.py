@@ -187,9 +187,16 @@ class FaultE2E(FaultCase):
 class FaultLimitsE2E(FaultCase):
     """When the supervisor gives up."""
 
+    @staticmethod
+    def pauses_before(step, attempt, rank):
+        """Faults that let a save of four steps before be finished: in one pause the ranks write, in the next, after
+        all have told that they have, it is committed."""
+        return [f"attempt={attempt},step={paused},rank={rank},phase=forward,kind=slow,seconds=1.5"
+                for paused in (step - 2, step - 1)]
+
     def test_no_progress_ends_the_run(self):
-        # The pause lets the save before the kill be finished: a restart that gets further is progress.
-        faults = "attempt=0,step=13,rank=0,phase=forward,kind=slow,seconds=2;attempt=0,step=14,rank=0,phase=forward,kind=kill"
+        # The kill comes after the save of step 10: a restart that gets further is progress.
+        faults = ";".join([*self.pauses_before(14, 0, 0), "attempt=0,step=14,rank=0,phase=forward,kind=kill"])
         output = self.run_with("loop", faults, "supervisor.max_restarts=2", expect=EXIT_PEER)
         reasons = self.reasons("loop")
         self.assertEqual(len(reasons), 3)
@@ -197,10 +204,9 @@ class FaultLimitsE2E(FaultCase):
         self.assertIn("started again 2 times", output.rstrip().splitlines()[-1])
 
     def test_progress_resets_the_budget(self):
-        # The pause before each kill lets the save of two steps before be finished.
-        faults = ";".join(f"attempt={a},step={s - 2},rank={a % 2},phase=forward,kind=slow,seconds=2;"
-                          f"attempt={a},step={s},rank={a % 2},phase=update,kind=kill"
-                          for a, s in ((1, 8), (2, 12), (3, 16)))
+        faults = ";".join(fault for a, s in ((1, 8), (2, 12), (3, 16))
+                          for fault in (*self.pauses_before(s, a, a % 2),
+                                        f"attempt={a},step={s},rank={a % 2},phase=update,kind=kill"))
         self.run_with("budget", faults, "supervisor.max_restarts=1", "checkpoint.every=4", expect=EXIT_DONE)
         self.assertEqual([int(r["saved_step"]) for r in self.reasons("budget")], [4, 8, 12])
 
