@@ -15,6 +15,7 @@
 #   xxHash          >= 0.8            BSD-2-Clause     (XXH3, base fingerprint)
 #   ISA-L           >= 2.30         BSD-3-Clause     (CRC-32C)
 #   GoogleTest      >= 1.11           BSD-3-Clause     (tests only)
+#   libgomp         of the wheel      GPL-3.0 with the GCC run-time library exception (OpenMP threads)
 #   CUDA toolkit    13.0              NVIDIA's EULA    (GPUs only: compiler and run time)
 #   NCCL            >= 2.28           BSD-3-Clause     (GPUs only)
 if(MOLORA_WORKER AND NOT MOLORA_FUZZERS)  # what is fuzzed reads files, and no reader of files needs LibTorch

@@ -26,7 +26,11 @@ set_target_properties(molora_torch_cpu PROPERTIES
 
 add_library(molora::torch INTERFACE IMPORTED)
 target_include_directories(molora::torch SYSTEM INTERFACE ${MOLORA_LIBTORCH}/torch/include)
-target_link_libraries(molora::torch INTERFACE molora_torch_cpu molora_c10)
+# at::parallel_for is an inline function that uses threads only where the compiler has OpenMP on. The
+# run time is the one that libtorch_cpu loads: two of them would each start threads of their own.
+target_compile_options(molora::torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+target_link_libraries(molora::torch INTERFACE molora_torch_cpu molora_c10
+                      ${MOLORA_LIBTORCH}/torch/lib/libgomp.so.1)
 # The wheel's libraries find one another by RPATH, which the static linker does not read.
 target_link_options(molora::torch INTERFACE
   -Wl,-rpath-link,${MOLORA_LIBTORCH}/torch/lib -Wl,-rpath-link,${MOLORA_LIBTORCH}/nvidia/cu13/lib)

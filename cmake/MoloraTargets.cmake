@@ -109,15 +109,16 @@ function(molora_add_loops library)
   target_sources(${library} PRIVATE ${CMAKE_SOURCE_DIR}/src/kernels/host/instruction_set.cc)
 endfunction()
 
-# molora_add_expert_rows(<library>): adds src/kernels/host/expert_rows_*.cc, each compiled with the
-# vector instructions that its name ends with, on processors that may have them. No inline function
-# of a library may be made in such files (src/kernels/host/expert_rows_kernels.h).
+# molora_add_vector_kernels(<library>): adds src/kernels/host/*_{base,avx2,avx512,avx512bf16}.cc, each
+# compiled with the vector instructions that its name ends with, on processors that may have them. No
+# inline function of a library may be made in such files (src/kernels/host/expert_rows_kernels.h).
 #   -ffp-contract=fast   products are summed by fused operations, as in matrix products
-function(molora_add_expert_rows library)
+function(molora_add_vector_kernels library)
   if(NOT TARGET ${library})
     return()
   endif()
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/host/expert_rows_*.cc)
+  set(host ${CMAKE_SOURCE_DIR}/src/kernels/host)
+  file(GLOB sources CONFIGURE_DEPENDS ${host}/*_base.cc ${host}/*_avx*.cc)
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     list(FILTER sources EXCLUDE REGEX "_avx[0-9]+(bf16)?\\.cc$")
   endif()

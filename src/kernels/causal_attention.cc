@@ -12,6 +12,8 @@
 #include "base/check.h"
 #include "kernels/host/run_loop.h"
 #include "kernels/kernel_choice.h"
+#include "kernels/paired_attention.h"
+#include "kernels/share_tasks.h"
 #include "kernels/start_kernel.h"
 
 namespace molora {
@@ -104,12 +106,10 @@ void for_groups(const std::vector<int64_t>& starts, const AttentionShape& shape,
       groups.push_back({starts[s], starts[s + 1], g});
     }
   }
-  const auto run = [&](int64_t begin, int64_t end) {
-    const at::NoGradGuard no_grad;  // of this thread
-    for (int64_t i = begin; i < end; ++i) work(groups[static_cast<size_t>(i)]);
-  };
-  if (std::ssize(groups) < at::get_num_threads()) return run(0, std::ssize(groups));
-  at::parallel_for(0, std::ssize(groups), 1, run);
+  const auto run = [&](int64_t i) { work(groups[static_cast<size_t>(i)]); };
+  if (std::ssize(groups) >= at::get_num_threads()) return share_tasks(std::ssize(groups), run);
+  const at::NoGradGuard no_grad;
+  for (int64_t i = 0; i < std::ssize(groups); ++i) run(i);
 }
 
 // [tokens, heads, 2] of SoftmaxRow; the first of a group.
@@ -207,13 +207,18 @@ class CausalAttention : public torch::autograd::Function<CausalAttention> {
     const Tensor out_THA = at::empty(q_THA.sizes(), q_THA.options());
     const Tensor rows_TH2 =
         at::empty({q_THA.size(0), q_THA.size(1), 2}, q_THA.options().dtype(wide_type(q_THA)));
-    const std::vector<Tensor> qkv = {q_THA.detach(), k_TGA.detach(), v_TGA.detach()};
-    for_number_type(q_THA.scalar_type(), [&](auto tag) {
-      using Number = typename decltype(tag)::Type;
-      for_groups(starts, shape, [&](const HeadGroup& group) {
-        attend_group<Number>(group, shape, qkv, out_THA, rows_TH2);
+    const std::vector<Tensor> qkv = {of_whole_heads(q_THA), of_whole_heads(k_TGA),
+                                     of_whole_heads(v_TGA)};
+    if (can_pair_attention(q_THA)) {
+      paired_attention(qkv[0], qkv[1], qkv[2], starts, window, out_THA, rows_TH2);
+    } else {
+      for_number_type(q_THA.scalar_type(), [&](auto tag) {
+        using Number = typename decltype(tag)::Type;
+        for_groups(starts, shape, [&](const HeadGroup& group) {
+          attend_group<Number>(group, shape, qkv, out_THA, rows_TH2);
+        });
       });
-    });
+    }
     context->save_for_backward({q_THA, k_TGA, v_TGA, rows_TH2});
     context->saved_data["starts"] = starts;
     context->saved_data["window"] = window;
@@ -223,24 +228,37 @@ class CausalAttention : public torch::autograd::Function<CausalAttention> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     RECORD_FUNCTION("molora::causal_attention_backward", c10::ArrayRef<const c10::IValue>{});
     std::vector<Tensor> saved;
-    for (const Tensor& tensor : context->get_saved_variables()) saved.push_back(tensor.detach());
+    for (const Tensor& tensor : context->get_saved_variables()) {
+      saved.push_back(of_whole_heads(tensor));
+    }
     const std::vector<int64_t> starts = context->saved_data["starts"].toIntVector();
-    const AttentionShape shape =
-        shape_of(saved[0], saved[1], context->saved_data["window"].toInt());
+    const int64_t window = context->saved_data["window"].toInt();
     std::vector<Tensor> d_qkv;
     for (size_t i = 0; i < 3; ++i) {
       d_qkv.push_back(at::empty(saved[i].sizes(), saved[i].options()));
     }
-    for_number_type(saved[0].scalar_type(), [&](auto tag) {
-      using Number = typename decltype(tag)::Type;
-      for_groups(starts, shape, [&](const HeadGroup& group) {
-        attend_group_backward<Number>(group, shape, saved, gradients[0], d_qkv);
+    const Tensor d_out_THA = of_whole_heads(gradients[0]);
+    if (can_pair_attention(saved[0])) {
+      paired_attention_backward(saved[0], saved[1], saved[2], saved[3], starts, window, d_out_THA,
+                                {d_qkv[0], d_qkv[1], d_qkv[2]});
+    } else {
+      const AttentionShape shape = shape_of(saved[0], saved[1], window);
+      for_number_type(saved[0].scalar_type(), [&](auto tag) {
+        using Number = typename decltype(tag)::Type;
+        for_groups(starts, shape, [&](const HeadGroup& group) {
+          attend_group_backward<Number>(group, shape, saved, d_out_THA, d_qkv);
+        });
       });
-    });
+    }
     return {d_qkv[0], d_qkv[1], d_qkv[2], Tensor(), Tensor()};
   }
 
  private:
+  // Without its history; each head's numbers side by side, pairs of them as far apart as words.
+  static Tensor of_whole_heads(const Tensor& x) {
+    const Tensor plain = x.detach();
+    return plain.stride(2) == 1 && plain.stride(0) % 2 == 0 ? plain : plain.contiguous();
+  }
   static AttentionShape shape_of(const Tensor& q_THA, const Tensor& k_TGA, int64_t window) {
     return {q_THA.size(1), k_TGA.size(1), window,
             1.0 / std::sqrt(static_cast<double>(q_THA.size(2)))};

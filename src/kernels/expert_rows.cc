@@ -1,7 +1,6 @@
 #include "kernels/expert_rows.h"
 
 #include <algorithm>
-#include <functional>
 #include <utility>
 
 #include <ATen/Parallel.h>
@@ -11,6 +10,7 @@
 #include "base/check.h"
 #include "kernels/host/expert_rows_kernels.h"
 #include "kernels/host/instruction_set.h"
+#include "kernels/share_tasks.h"
 #include "kernels/start_kernel.h"
 
 namespace molora {
@@ -133,18 +133,13 @@ Product product_of(const Tensor& x_TC, const Tensor& values_Pr, const Tensor& ma
           matrix_ErC.element_size()};
 }
 
-// Parts of the columns for the threads there are; whole vectors, so that no bit depends on it.
+// Parts of the columns: as many for each thread; whole vectors, so that no bit depends on it.
 int64_t columns_of_task(int64_t columns) {
   const int64_t threads = at::get_num_threads();
-  const int64_t share = (columns + threads - 1) / threads;
-  const int64_t rounded = (share + kLeastColumns - 1) / kLeastColumns * kLeastColumns;
-  return std::clamp(rounded, kLeastColumns, kColumnsOfTask);
-}
-
-void for_each_task(int64_t tasks, const std::function<void(int64_t)>& run) {
-  at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) run(task);
-  });
+  const int64_t per_thread = (columns + threads * kColumnsOfTask - 1) / (threads * kColumnsOfTask);
+  const int64_t parts = per_thread * threads;
+  const int64_t share = (columns + parts - 1) / parts;
+  return std::max(kLeastColumns, (share + kLeastColumns - 1) / kLeastColumns * kLeastColumns);
 }
 
 Tensor contiguous_columns(const Tensor& x_TC) {
@@ -205,7 +200,7 @@ Tensor project_rows(const Tensor& x_TC, const Tensor& matrix_ErC, const ExpertRo
       tasks.emplace_back(e, p);
     }
   }
-  for_each_task(static_cast<int64_t>(tasks.size()), [&](int64_t task) {
+  share_tasks(static_cast<int64_t>(tasks.size()), [&](int64_t task) {
     const auto [e, first] = tasks[static_cast<size_t>(task)];
     project(product.part(e, first, std::min(first + kPairsOfTask, rows.begins[e + 1])));
   });
@@ -222,7 +217,7 @@ void expand_rows(const Tensor& out_TC, const Tensor& values_Pr, const Tensor& ma
   const auto expand = kernels_for(out_TC.scalar_type()).expand;
   const int64_t columns = out_TC.size(1);
   const int64_t of_task = columns_of_task(columns);
-  for_each_task((columns + of_task - 1) / of_task, [&](int64_t task) {
+  share_tasks((columns + of_task - 1) / of_task, [&](int64_t task) {
     for (size_t e = 0; e + 1 < rows.begins.size(); ++e) {
       ExpertRowsArguments at = product.part(e);
       at.begin_column = task * of_task;
@@ -244,7 +239,7 @@ Tensor sum_outer_rows(const Tensor& values_Pr, const Tensor& x_TC, const ExpertR
   const auto sum_outer = kernels_for(x.scalar_type()).sum_outer;
   const int64_t of_task = columns_of_task(columns);
   const int64_t parts = (columns + of_task - 1) / of_task;
-  for_each_task(rows.num_experts() * parts, [&](int64_t task) {
+  share_tasks(rows.num_experts() * parts, [&](int64_t task) {
     ExpertRowsArguments at = product.part(static_cast<size_t>(task / parts));
     at.begin_column = task % parts * of_task;
     at.end_column = std::min(columns, at.begin_column + of_task);
