@@ -22,12 +22,13 @@ constexpr int64_t kPairsOfTask = 64;
 constexpr int64_t kColumnsOfTask = 512;
 constexpr int64_t kLeastColumns = 64;
 
-ExpertRowsKernelSet kernel_set() {
+ExpertRowsKernelSet kernel_set(MatrixRounding rounding) {
 #if defined(__x86_64__)
   const InstructionSet best = instruction_set();
   if (best == InstructionSet::kAvx512) {
-    return __builtin_cpu_supports("avx512bf16") ? expert_rows_kernels_avx512bf16()
-                                                : expert_rows_kernels_avx512();
+    return rounding == MatrixRounding::kToRows && __builtin_cpu_supports("avx512bf16")
+               ? expert_rows_kernels_avx512bf16()
+               : expert_rows_kernels_avx512();
   }
   if (best == InstructionSet::kAvx2 && __builtin_cpu_supports("fma")) {
     return expert_rows_kernels_avx2();
@@ -36,11 +37,13 @@ ExpertRowsKernelSet kernel_set() {
   return expert_rows_kernels_base();
 }
 
-ExpertRowsKernels kernels_for(at::ScalarType type) {
-  if (type == at::kDouble) return kernel_set().fp64;
-  if (type == at::kBFloat16) return kernel_set().bf16;
+ExpertRowsKernels kernels_for(at::ScalarType type,
+                              MatrixRounding rounding = MatrixRounding::kToRows) {
+  const ExpertRowsKernelSet set = kernel_set(rounding);
+  if (type == at::kDouble) return set.fp64;
+  if (type == at::kBFloat16) return set.bf16;
   MOLORA_CHECK(type == at::kFloat, "rows of type {}", at::toString(type));
-  return kernel_set().fp32;
+  return set.fp32;
 }
 
 struct CountedPairs {
@@ -171,6 +174,11 @@ ExpertRows rows_by_held_expert(const Tensor& chosen_TK, int64_t first, int64_t n
   return std::move(pairs.rows);
 }
 
+ExpertRows all_rows(int64_t num_tokens) {
+  const Tensor tokens_P = at::arange(num_tokens, at::kLong);
+  return {tokens_P, tokens_P, {0, num_tokens}};
+}
+
 Tensor places_of_slots(const Tensor& wanted, const Tensor& slots, int64_t num_slots) {
   const at::NoGradGuard no_grad;
   MOLORA_CHECK_EQ(wanted.size(0), slots.size(0), "slots in two orders");
@@ -186,14 +194,15 @@ ExpertRows rows_by_gate(const Tensor& gates_TE) {
                                             : rows_of_gates<float>(gates);
 }
 
-Tensor project_rows(const Tensor& x_TC, const Tensor& matrix_ErC, const ExpertRows& rows) {
+Tensor project_rows(const Tensor& x_TC, const Tensor& matrix_ErC, const ExpertRows& rows,
+                    MatrixRounding rounding) {
   const at::NoGradGuard no_grad;
   const at::ScalarType wide = wide_type(x_TC);
   const Tensor x = contiguous_columns(x_TC);
   const Tensor matrix = matrix_ErC.to(wide).contiguous();
   Tensor values_Pr = at::empty({rows.num_pairs(), matrix.size(1)}, x.options().dtype(wide));
   const Product product = product_of(x, values_Pr, matrix, rows);
-  const auto project = kernels_for(x.scalar_type()).project;
+  const auto project = kernels_for(x.scalar_type(), rounding).project;
   std::vector<std::pair<size_t, int64_t>> tasks;  // expert, first pair
   for (size_t e = 0; e + 1 < rows.begins.size(); ++e) {
     for (int64_t p = rows.begins[e]; p < rows.begins[e + 1]; p += kPairsOfTask) {
@@ -227,7 +236,8 @@ void expand_rows(const Tensor& out_TC, const Tensor& values_Pr, const Tensor& ma
   });
 }
 
-Tensor sum_outer_rows(const Tensor& values_Pr, const Tensor& x_TC, const ExpertRows& rows) {
+Tensor sum_outer_rows(const Tensor& values_Pr, const Tensor& x_TC, const ExpertRows& rows,
+                      MatrixRounding rounding) {
   const at::NoGradGuard no_grad;
   const at::ScalarType wide = wide_type(x_TC);
   const Tensor x = contiguous_columns(x_TC);
@@ -236,7 +246,7 @@ Tensor sum_outer_rows(const Tensor& values_Pr, const Tensor& x_TC, const ExpertR
   Tensor sums_ErC =
       at::zeros({rows.num_experts(), values.size(1), columns}, x.options().dtype(wide));
   const Product product = product_of(x, values, sums_ErC, rows);
-  const auto sum_outer = kernels_for(x.scalar_type()).sum_outer;
+  const auto sum_outer = kernels_for(x.scalar_type(), rounding).sum_outer;
   const int64_t of_task = columns_of_task(columns);
   const int64_t parts = (columns + of_task - 1) / of_task;
   share_tasks(rows.num_experts() * parts, [&](int64_t task) {

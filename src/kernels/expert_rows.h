@@ -32,6 +32,9 @@ ExpertRows rows_by_expert(const Tensor& chosen_TK, int64_t num_experts);
 // The same of `num_held` experts from `first` on alone; other choices are passed over.
 ExpertRows rows_by_held_expert(const Tensor& chosen_TK, int64_t first, int64_t num_held);
 
+// The rows of all tokens, as those of one expert.
+ExpertRows all_rows(int64_t num_tokens);
+
 // Where each of `wanted` is among `slots`: [wanted] int64. Both: [pairs] int64, the same numbers
 // below num_slots, none twice, in two orders.
 Tensor places_of_slots(const Tensor& wanted, const Tensor& slots, int64_t num_slots);
@@ -40,9 +43,14 @@ Tensor places_of_slots(const Tensor& wanted, const Tensor& slots, int64_t num_sl
 // experts], fp32 or fp64.
 ExpertRows rows_by_gate(const Tensor& gates_TE);
 
+// Whether matrices and values may be rounded to the rows' type on the way, as products in bf16 have
+// them.
+enum class MatrixRounding { kToRows, kNone };
+
 // For each pair the expert's matrix times the token's row: [pairs, r] in fp32 (fp64). x_TC:
 // [tokens, columns], fp32, bf16 or fp64. matrix_ErC: [experts, r, columns].
-Tensor project_rows(const Tensor& x_TC, const Tensor& matrix_ErC, const ExpertRows& rows);
+Tensor project_rows(const Tensor& x_TC, const Tensor& matrix_ErC, const ExpertRows& rows,
+                    MatrixRounding rounding = MatrixRounding::kToRows);
 
 // Adds to each token's row, for each of its experts in ascending order, values_Pr times the
 // expert's matrix; rounded to out's type after each expert. out_TC: [tokens, columns], columns
@@ -52,6 +60,7 @@ void expand_rows(const Tensor& out_TC, const Tensor& values_Pr, const Tensor& ma
 
 // For each expert the sum over its tokens of values^T row: [experts, r, columns] in fp32 (fp64), 0
 // for an expert without tokens.
-Tensor sum_outer_rows(const Tensor& values_Pr, const Tensor& x_TC, const ExpertRows& rows);
+Tensor sum_outer_rows(const Tensor& values_Pr, const Tensor& x_TC, const ExpertRows& rows,
+                      MatrixRounding rounding = MatrixRounding::kToRows);
 
 }  // namespace molora

@@ -20,6 +20,10 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// What a logit takes (comparisons for each choice, exponentials), in the simple numbers that
+// run_loop() counts.
+constexpr int64_t kWorkOfLogit = 8;
+
 // The sizes as the kernels take them.
 struct RouterShape {
   int64_t num_tokens;
@@ -56,7 +60,7 @@ Tensor fused_choice(const Tensor& logits_TE, int64_t k) {
     if (host_kernels_wanted(logits)) {
       run_loop(ChooseLoop<Number>{kernel_data<Number>(logits), kernel_data<int64_t>(chosen_TK),
                                   shape.num_experts, shape.experts_per_token},
-               shape.num_tokens, shape.num_experts);
+               shape.num_tokens, kWorkOfLogit * shape.num_experts);
       return;
     }
     using Body = ChooseExperts<Number>;
@@ -78,7 +82,7 @@ Tensor fused_weights(const Tensor& logits, const Tensor& chosen, RouterGate gate
       run_loop(GateWeightsLoop<Number>{kernel_data<Number>(logits), kernel_data<int64_t>(chosen),
                                        kernel_data<Number>(weights), shape.num_experts,
                                        shape.experts_per_token, gate},
-               shape.num_tokens, shape.num_experts);
+               shape.num_tokens, kWorkOfLogit * shape.num_experts);
       return;
     }
     using Body = GateWeights<Number>;
@@ -101,7 +105,7 @@ Tensor fused_weights_gradient(const Tensor& logits, const Tensor& weights, const
           GateWeightsBackwardLoop<Number>{kernel_data<Number>(logits), kernel_data<Number>(weights),
                                           kernel_data<Number>(d_weights),
                                           kernel_data<Number>(d_logits), shape.num_experts, gate},
-          shape.num_tokens, shape.num_experts);
+          shape.num_tokens, kWorkOfLogit * shape.num_experts);
       return;
     }
     using Body = GateWeightsBackward<Number>;
@@ -191,7 +195,7 @@ void add_host_statistics(const StatisticsOfRouter& sums, const Tensor& logits_TE
                                     kernel_data<double>(largest_T), kernel_data<double>(exp_sum_T),
                                     kernel_data<int64_t>(counts), shape.num_tokens,
                                     shape.num_experts, shape.experts_per_token},
-             chunks, kStatisticsChunkOfLoop * shape.num_experts);
+             chunks, kWorkOfLogit * kStatisticsChunkOfLoop * shape.num_experts);
   });
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     Tensor(sums.counts_E).add_(counts[chunk]);

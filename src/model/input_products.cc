@@ -6,6 +6,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "base/check.h"
+#include "kernels/expert_rows.h"
+#include "kernels/kernel_choice.h"
 
 namespace molora {
 
@@ -42,6 +44,26 @@ Tensor stacked(const Stack& stack, at::TensorList trained) {
   return at::cat(members, 0);
 }
 
+// Routers are kept in fp32 under bf16 activations: their products read the rows as they are,
+// without a copy in fp32.
+bool reads_narrow_rows(const Tensor& x_TD, at::ScalarType type) {
+  return type == at::kFloat && x_TD.scalar_type() == at::kBFloat16 && host_kernels_wanted(x_TD);
+}
+
+// x M^T: [tokens, rows of M], in M's type.
+Tensor trained_product(const Tensor& x_TD, const Tensor& matrix_RD) {
+  const at::ScalarType type = matrix_RD.scalar_type();
+  if (!reads_narrow_rows(x_TD, type)) return at::mm(x_TD.to(type), matrix_RD.t());
+  return project_rows(x_TD, matrix_RD.unsqueeze(0), all_rows(x_TD.size(0)), MatrixRounding::kNone);
+}
+
+// d^T x: [rows of M, D].
+Tensor trained_gradient(const Tensor& d_TR, const Tensor& x_TD) {
+  const at::ScalarType type = d_TR.scalar_type();
+  if (!reads_narrow_rows(x_TD, type)) return at::mm(d_TR.t(), x_TD.to(type));
+  return sum_outer_rows(d_TR, x_TD, all_rows(x_TD.size(0)), MatrixRounding::kNone).squeeze(0);
+}
+
 struct FrozenHolder : torch::CustomClassHolder {
   explicit FrozenHolder(std::vector<FrozenLinear> l) : linears(std::move(l)) {}
   std::vector<FrozenLinear> linears;
@@ -68,7 +90,7 @@ class InputProductsFunction : public torch::autograd::Function<InputProductsFunc
     results.resize(first + trained.size());
     for (const Stack& stack : stacks_of(trained)) {
       RECORD_FUNCTION("molora::trained_product", {});
-      const Tensor all_TR = at::mm(x_TD.to(stack.type), stacked(stack, trained).t());
+      const Tensor all_TR = trained_product(x_TD, stacked(stack, trained));
       const std::vector<Tensor> parts = all_TR.split_with_sizes(stack.rows, 1);
       for (size_t i = 0; i < parts.size(); ++i) {
         // A view that leaves an autograd function is a special case of its own; these are small.
@@ -99,7 +121,7 @@ class InputProductsFunction : public torch::autograd::Function<InputProductsFunc
       const Tensor d_all_TR = stacked_gradients(stack, gradients, num_frozen);
       if (!d_all_TR.defined()) continue;
       if (needs_x) add_trained(d_x_TD, d_all_TR, stacked(stack, trained), x_TD.scalar_type());
-      const Tensor d_all_RD = at::mm(d_all_TR.t(), x_TD.to(stack.type));
+      const Tensor d_all_RD = trained_gradient(d_all_TR, x_TD);
       const std::vector<Tensor> parts = d_all_RD.split_with_sizes(stack.rows, 0);
       for (size_t i = 0; i < parts.size(); ++i) results[2 + stack.members[i]] = parts[i];
     }

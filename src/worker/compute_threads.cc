@@ -70,6 +70,16 @@ bool bind_to(const CpuList& cpus) {
   return is_bound;
 }
 
+// The threads that share this one's arithmetic, each on one CPU: else one that is woken often
+// starts on the core of the thread that woke it, and the two take turns. This thread stays free, as
+// do those that it starts later for other work: they would be bound where it is.
+void bind_helpers(const CpuList& cpus) {
+  at::parallel_for(0, std::ssize(cpus), 1, [&](int64_t, int64_t) {
+    const int thread = at::get_thread_num();
+    if (thread > 0) bind_to({cpus[static_cast<size_t>(thread)]});
+  });
+}
+
 }  // namespace
 
 void set_compute_threads(Communicator& world) {
@@ -82,6 +92,8 @@ void set_compute_threads(Communicator& world) {
   std::string bound;
   if (is_to_bind && bind_to(share.cpus)) bound = cpu_list_text(share.cpus);
   at::set_num_threads(wanted > 0 ? wanted : threads_for(share, ranks.cpus.size()));
+  const bool has_all = at::get_num_threads() == static_cast<int>(share.cpus.size());
+  if (share.num_ranks == 1 && has_all && !has_own_placement()) bind_helpers(share.cpus);
   if (world.rank() == 0 && !bound.empty()) {
     spdlog::info("ranks keep to cores of their own: rank 0 to CPUs {}, with {} thread{}", bound,
                  at::get_num_threads(), at::get_num_threads() == 1 ? "" : "s");

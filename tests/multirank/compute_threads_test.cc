@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include <algorithm>
-#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -18,13 +17,11 @@
 namespace molora {
 namespace {
 
-// What the threads of LibTorch may run on, as texts.
-std::set<std::string> cpus_of_threads() {
-  std::mutex mutex;
-  std::set<std::string> seen;
-  at::parallel_for(0, 64, 1, [&](int64_t, int64_t) {
-    const std::lock_guard lock(mutex);
-    seen.insert(cpu_list_text(affinity_cpus()));
+// What each of the threads of LibTorch may run on.
+std::vector<CpuList> cpus_of_threads() {
+  std::vector<CpuList> seen(static_cast<size_t>(at::get_num_threads()));
+  at::parallel_for(0, std::ssize(seen), 1, [&](int64_t, int64_t) {
+    seen[static_cast<size_t>(at::get_thread_num())] = affinity_cpus();
   });
   return seen;
 }
@@ -56,8 +53,14 @@ TEST(ComputeThreads, KeepToTheirRanksOwnCores) {
     used.insert(cpus.begin(), cpus.end());
   }
   EXPECT_EQ(std::set<int>(used.begin(), used.end()).size(), used.size()) << "a CPU of two ranks";
-  EXPECT_EQ(cpus_of_threads(), std::set<std::string>{cpu_list_text(affinity_cpus())});
-  EXPECT_LE(at::get_num_threads(), static_cast<int>(affinity_cpus().size()));
+  const CpuList own = affinity_cpus();
+  ASSERT_LE(at::get_num_threads(), static_cast<int>(own.size()));
+  const std::vector<CpuList> of_threads = cpus_of_threads();
+  EXPECT_EQ(of_threads.front(), own) << "this thread, and those that it starts for other work";
+  for (size_t thread = 1; thread < of_threads.size(); ++thread) {
+    const bool has_all = of_threads.size() == own.size();
+    EXPECT_EQ(of_threads[thread], has_all ? CpuList{own[thread]} : own) << "thread " << thread;
+  }
 }
 
 }  // namespace

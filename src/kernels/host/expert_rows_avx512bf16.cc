@@ -96,16 +96,37 @@ void project_pairs(const ExpertRowsArguments& at) {
   for (; pair < at.num_pairs; ++pair) project_pairs_rows<1>(at, pair);
 }
 
+// A matrix's rows in pairs, of at.begin_column ... at.end_column - 1: all products of an expert's
+// rows read them.
+constexpr int64_t kMostPackedWords = 16 * 1024;
+
+struct PackedPairs {
+  const uint32_t* words;
+  int64_t step;  // from a pair of rows to the next
+};
+
+void pack_pairs(const ExpertRowsArguments& at, const PackedPairs& to, uint32_t* words) {
+  for (int64_t w = 0; w < (at.lora_rank + 1) / 2; ++w) {
+    const float* low = static_cast<const float*>(at.matrix) + 2 * w * at.matrix_stride;
+    for (int64_t c = at.begin_column; c + kFloatLanes <= at.end_column; c += kFloatLanes) {
+      const __m512 high = 2 * w + 1 < at.lora_rank ? _mm512_loadu_ps(low + at.matrix_stride + c)
+                                                   : _mm512_setzero_ps();
+      _mm512_storeu_si512(words + w * to.step + c - at.begin_column,
+                          as_words(pairs_of(_mm512_loadu_ps(low + c), high)));
+    }
+  }
+}
+
 // words: by row and pair of values, (r + 1) / 2 a row.
 template <int64_t kRows, int64_t kVectors>
-inline void expand_pairs_tile(const ExpertRowsArguments& at, const uint32_t* words, int64_t pair,
-                              int64_t c) {
+inline void expand_pairs_tile(const ExpertRowsArguments& at, const PackedPairs& packed,
+                              const uint32_t* words, int64_t pair, int64_t c) {
   Bf16* rows[std::size_t{kRows}];
   for (int64_t m = 0; m < kRows; ++m) {
     rows[m] = static_cast<Bf16*>(at.rows) + at.tokens[pair + m] * at.row_stride + c;
   }
   const int64_t words_of_row = (at.lora_rank + 1) / 2;
-  const float* matrix = static_cast<const float*>(at.matrix) + c;
+  const uint32_t* matrix = packed.words + c - at.begin_column;
   __m512 sums[std::size_t{kRows}][std::size_t{kVectors}];
 #pragma GCC unroll 8
   for (int64_t m = 0; m < kRows; ++m) {
@@ -115,14 +136,10 @@ inline void expand_pairs_tile(const ExpertRowsArguments& at, const uint32_t* wor
     }
   }
   for (int64_t w = 0; w < words_of_row; ++w) {
-    const float* low = matrix + 2 * w * at.matrix_stride;
     __m512bh b[std::size_t{kVectors}];
 #pragma GCC unroll 8
     for (int64_t v = 0; v < kVectors; ++v) {
-      const __m512 high = 2 * w + 1 < at.lora_rank
-                              ? _mm512_loadu_ps(low + at.matrix_stride + v * kFloatLanes)
-                              : _mm512_setzero_ps();
-      b[v] = pairs_of(_mm512_loadu_ps(low + v * kFloatLanes), high);
+      b[v] = as_bf16(_mm512_loadu_si512(matrix + w * packed.step + v * kFloatLanes));
     }
 #pragma GCC unroll 8
     for (int64_t m = 0; m < kRows; ++m) {
@@ -145,7 +162,8 @@ inline void expand_pairs_tile(const ExpertRowsArguments& at, const uint32_t* wor
 }
 
 template <int64_t kRows>
-inline void expand_pairs_rows(const ExpertRowsArguments& at, int64_t pair) {
+inline void expand_pairs_rows(const ExpertRowsArguments& at, const PackedPairs& packed,
+                              int64_t pair) {
   uint32_t words[std::size_t{kRows * (kMostValues + 1) / 2}];
   const int64_t words_of_row = (at.lora_rank + 1) / 2;
   for (int64_t m = 0; m < kRows; ++m) {
@@ -157,21 +175,33 @@ inline void expand_pairs_rows(const ExpertRowsArguments& at, int64_t pair) {
   }
   int64_t c = at.begin_column;
   for (; c + 3 * kFloatLanes <= at.end_column; c += 3 * kFloatLanes) {
-    expand_pairs_tile<kRows, 3>(at, words, pair, c);
+    expand_pairs_tile<kRows, 3>(at, packed, words, pair, c);
   }
   for (; c + kFloatLanes <= at.end_column; c += kFloatLanes) {
-    expand_pairs_tile<kRows, 1>(at, words, pair, c);
+    expand_pairs_tile<kRows, 1>(at, packed, words, pair, c);
   }
   if (c == at.end_column) return;
   for (int64_t m = 0; m < kRows; ++m) expand_rest<Bf16>(at, pair + m, c);
 }
 
-void expand_pairs(const ExpertRowsArguments& at) {
-  if (at.lora_rank > kMostValues) return expand<Bf16>(at);
-  int64_t pair = 0;
-  for (; pair + kRowTile <= at.num_pairs; pair += kRowTile) expand_pairs_rows<kRowTile>(at, pair);
-  for (; pair + 2 <= at.num_pairs; pair += 2) expand_pairs_rows<2>(at, pair);
-  for (; pair < at.num_pairs; ++pair) expand_pairs_rows<1>(at, pair);
+void expand_pairs(const ExpertRowsArguments& whole) {
+  if (whole.lora_rank > kMostValues) return expand<Bf16>(whole);
+  uint32_t words[std::size_t{kMostPackedWords}];
+  constexpr int64_t kTileColumns = 3 * kFloatLanes;
+  const int64_t step = kMostPackedWords / ((whole.lora_rank + 1) / 2) / kTileColumns * kTileColumns;
+  const PackedPairs packed = {words, step};
+  for (int64_t begin = whole.begin_column; begin < whole.end_column; begin += step) {
+    ExpertRowsArguments at = whole;
+    at.begin_column = begin;
+    if (at.end_column - begin > step) at.end_column = begin + step;
+    pack_pairs(at, packed, words);
+    int64_t pair = 0;
+    for (; pair + kRowTile <= at.num_pairs; pair += kRowTile) {
+      expand_pairs_rows<kRowTile>(at, packed, pair);
+    }
+    for (; pair + 2 <= at.num_pairs; pair += 2) expand_pairs_rows<2>(at, packed, pair);
+    for (; pair < at.num_pairs; ++pair) expand_pairs_rows<1>(at, packed, pair);
+  }
 }
 
 // Two rows of bf16 as pairs.

@@ -89,7 +89,7 @@ void for_each_case(const Check& check) {
   for (const auto& [name, set] : kernel_sets()) {
     for (const at::ScalarType type : {at::kFloat, at::kDouble, at::kBFloat16}) {
       for (const auto& [pairs, columns, lora_rank] :
-           {std::tuple(1, 1, 1), {8, 48, 8}, {17, 131, 5}, {300, 64, 16}, {5, 35, 67}}) {
+           {std::tuple(1, 1, 1), {8, 48, 8}, {17, 131, 5}, {300, 64, 16}, {5, 35, 67}, {9, 900, 120}}) {
         SCOPED_TRACE(fmt::format("{}, {}, {} pairs, {} columns, rank {}", name, at::toString(type),
                                  pairs, columns, lora_rank));
         check(of_type(set, type), OneExpert(type, pairs, columns, lora_rank));
@@ -192,6 +192,19 @@ TEST(ExpertRows, OfGatesAreThoseThatAreNotZero) {
     EXPECT_TRUE(rows.tokens_P.equal(at::tensor({0, 1, 1}, at::kLong)));
     EXPECT_TRUE(rows.slots_P.equal(at::tensor({1, 4, 5}, at::kLong)));
   }
+}
+
+TEST(ExpertRows, OfAllTokensAreMultipliedByAMatrixThatIsNotRounded) {
+  at::manual_seed(5);
+  const Tensor x_TC = at::randn({70, 131}).to(at::kBFloat16);
+  const Tensor matrix_RC = at::randn({9, 131});
+  const Tensor d_TR = at::randn({70, 9});
+  const ExpertRows rows = all_rows(70);
+  const Tensor exact_TC = x_TC.to(at::kDouble);
+  expect_close(project_rows(x_TC, matrix_RC.unsqueeze(0), rows, MatrixRounding::kNone),
+               exact_TC.mm(matrix_RC.to(at::kDouble).t()), 1e-6);
+  expect_close(sum_outer_rows(d_TR, x_TC, rows, MatrixRounding::kNone).squeeze(0),
+               d_TR.to(at::kDouble).t().mm(exact_TC), 1e-6);
 }
 
 TEST(ExpertRows, RefuseAnExpertThatIsNotThere) {
