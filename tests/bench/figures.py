@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Figures of one program on one machine, each as the ratio of runs that take turns: what experts, ranks, tokens, packing,
-recomputation and the start cost.
+"""Figures of one program on one machine, each as the ratio of runs that take turns: what experts, ranks, tokens,
+packing, recomputation and the start cost.
 
-usage: figures.py --shape FOLDER [--model FOLDER] [--python PYTHON] [--rounds 3] [--steps 3] [--json FILE] [FIGURE...]
+usage: figures.py --shape FOLDER [--model FOLDER] [--python PYTHON] [--precisions bf16,fp32]
+                  [--rounds 3] [--steps 3] [--json FILE] [FIGURE...]
 
 FIGURE: experts      a step with 8 and with 64 experts on the MLP over one with plain LoRA, in fp32 and bf16
         useful       share of useful work with 2,048 and 4,096 tokens a step, and what of the step has a name
         ranks        2 ranks with 1 thread each over 1 rank with 2 threads
         tokens       time a token with 1k to 64k tokens a step (rows of --length tokens)
         many         time of a step with 2 to 128 experts, 2 a token
-        recompute    a step with train.recompute selective and full over none
+        recompute    a step with train.activation_checkpointing selective and full over none
         packing      supervised tokens a second of the seven-task set, packed over padded to the longest row of a batch
         start        from the command to the first training step, and the same start in Python (PEFT)
 --shape: a folder with config.json; --model: one with weights and tokenizer too, which packing and start need.
@@ -33,6 +34,8 @@ ROOT = HERE.parent.parent
 EXPERTS, LORA = ROOT / "configs/ming-moe.yaml", ROOT / "configs/lora.yaml"
 DATA = ROOT / "tests/assets/data/multitask/train.jsonl"
 FILLER = " a"  # one token of most vocabularies
+PACKED_LENGTH, PADDED_BATCH = 512, 8
+TEMPLATE_LENGTH = 48  # of the chat template around a sample, and more
 
 
 def run(words, **more):
@@ -87,7 +90,7 @@ class Bench:
 
 
 def experts(bench):
-    for precision in ("fp32", "bf16"):
+    for precision in bench.options.precisions:
         for number in (8, 64):
             other = [LORA, *bench.common(), f"model.precision={precision}"]
             ratios = bench.ratio(other, precision=precision, **{"adapter.num_experts": number})
@@ -95,7 +98,7 @@ def experts(bench):
 
 
 def useful(bench):
-    for precision in ("bf16", "fp32"):
+    for precision in bench.options.precisions:
         for rows in (8, 16):
             of = [bench.run(EXPERTS, rows=rows, micro=rows, precision=precision)["first"]
                   for _ in range(bench.options.rounds)]
@@ -105,7 +108,7 @@ def useful(bench):
 
 
 def ranks(bench):
-    for precision in ("bf16", "fp32"):
+    for precision in bench.options.precisions:
         ratios = []
         for _ in range(bench.options.rounds):
             one = bench.run(EXPERTS, threads=2, precision=precision)
@@ -143,9 +146,9 @@ def many(bench):
 
 
 def recompute(bench):
-    for precision in ("bf16", "fp32"):
+    for precision in bench.options.precisions:
         for way in ("selective", "full"):
-            ratios = bench.ratio([f"train.recompute={way}"], reverse=True, precision=precision)
+            ratios = bench.ratio([f"train.activation_checkpointing={way}"], reverse=True, precision=precision)
             yield shown(f"recompute {way}, {precision}", spread(ratios), "of a step without")
 
 
@@ -159,17 +162,18 @@ print(json.dumps([len(tokenizer(text)["input_ids"]) for text in texts]))
 
 
 def train(bench, folder, name, data, **settings):
-    """Supervised tokens a second of a run's steps but the first."""
+    """Supervised tokens a second of a pass over the data."""
     o = bench.options
     words = [o.molora, "train", ROOT / "configs/smollm2-multitask.yaml", "--launcher", "none", "--quiet"]
     chosen = {"output_dir": folder / name, "model.path": o.model, "data.train": f"[{data}]", "data.eval": "[]",
-              "data.cache_dir": folder / f"cache-{name}", "data.label_mask": "answers", "train.micro_batch_size": 4,
-              "checkpoint.every": 0, "adapter.num_experts": 8, "adapter.lora_rank": 16, **settings}
+              "data.cache_dir": folder / f"cache-{name}", "data.max_length": PACKED_LENGTH, "train.micro_batch_size": 4,
+              "train.max_steps": 0, "train.num_epochs": 1, "checkpoint.every": 0, "adapter.num_experts": 8,
+              "adapter.lora_rank": 16, **settings}
     for key, value in chosen.items():
         words += ["--set", f"{key}={value}"]
     run(words, env={**os.environ, "OMP_NUM_THREADS": str(o.threads)})
     steps = [json.loads(line) for line in open(folder / name / "metrics.jsonl")]
-    steps = [step for step in steps if step["type"] == "step"][1:]
+    steps = [step for step in steps if step["type"] == "step"]
     return sum(step["supervised"] for step in steps) / sum(step["timing"]["seconds"] for step in steps)
 
 
@@ -177,30 +181,30 @@ def packing(bench):
     o = bench.options
     samples = [json.loads(line) for line in open(DATA)]
     random.Random(1).shuffle(samples)
-    samples = samples[:512]
+    samples = samples[:128]  # whole batches
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         texts = folder / "texts.json"
         texts.write_text(json.dumps(["".join(turn["value"] for turn in sample["conversations"]) for sample in samples]))
         lengths = json.loads(run([o.python, "-c", LENGTHS, o.model, texts]))
-        kept = [i for i, length in enumerate(lengths) if length < 400][:256]
-        (folder / "plain.jsonl").write_text("".join(json.dumps(samples[i]) + "\n" for i in kept))
+        (folder / "plain.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
         with open(folder / "padded.jsonl", "w") as out:
-            for first in range(0, len(kept), 4):
-                longest = max(lengths[i] for i in kept[first:first + 4])
-                for i in kept[first:first + 4]:
+            for first in range(0, len(samples), PADDED_BATCH):
+                batch = range(first, first + PADDED_BATCH)
+                longest = min(PACKED_LENGTH - TEMPLATE_LENGTH, max(lengths[i] for i in batch))
+                for i in batch:
                     turns = [dict(turn) for turn in samples[i]["conversations"]]
-                    turns[0]["value"] += FILLER * (longest - lengths[i])
+                    turns[0]["value"] = FILLER * (longest - lengths[i]) + turns[0]["value"]
                     out.write(json.dumps({**samples[i], "conversations": turns}) + "\n")
         ratios = []
         for turn in range(o.rounds):
-            packed = train(bench, folder, f"packed{turn}", folder / "plain.jsonl",
-                           **{"train.max_steps": 6, "train.global_batch_size": 4})
+            packed = train(bench, folder, f"packed{turn}", folder / "plain.jsonl")
             padded = train(bench, folder, f"padded{turn}", folder / "padded.jsonl",
-                           **{"train.max_steps": 20, "train.global_batch_size": 4, "data.packing": "false",
-                              "data.shuffle": "false"})
+                           **{"train.micro_batch_size": PADDED_BATCH, "train.global_batch_size": PADDED_BATCH,
+                              "data.packing": "false", "data.shuffle": "false"})
             ratios.append(packed / padded)
-    yield shown("packed rows of 512", spread(ratios, "{:.2f}"), "times the supervised tokens a second of padded batches")
+    yield shown(f"packed rows of {PACKED_LENGTH}", spread(ratios, "{:.2f}"),
+                f"times the supervised tokens a second of batches of {PADDED_BATCH}, padded")
 
 
 START = """
@@ -237,8 +241,9 @@ def start(bench):
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(o.rounds):
             for cache, seconds in ((f"cache{turn}", ours), (f"cache{turn}", tokenized)):
+                output = f"{folder}/{turn}-{len(ours)}-{len(tokenized)}"
                 words = [o.molora, "train", ROOT / "configs/smollm2-multitask.yaml", "--launcher", "none",
-                         "--set", f"model.path={o.model}", "--set", f"output_dir={folder}/{turn}-{len(tokenized)}-{len(ours)}",
+                         "--set", f"model.path={o.model}", "--set", f"output_dir={output}",
                          "--set", f"data.cache_dir={folder}/{cache}"]
                 seconds.append(until(words, r"training \d+ of"))
             python.append(until([o.python, "-c", START, o.model, DATA], "ready"))
@@ -252,12 +257,13 @@ FIGURES = {each.__name__: each for each in (experts, useful, ranks, tokens, many
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("figures", nargs="*", metavar="FIGURE", choices=[[], *FIGURES])
+    parser.add_argument("figures", nargs="*", metavar="FIGURE")
     parser.add_argument("--shape", required=True)
     parser.add_argument("--model")
     parser.add_argument("--python")
     parser.add_argument("--molora", default=ROOT / "build/bin/molora")
     parser.add_argument("--json")
+    parser.add_argument("--precisions", default="bf16,fp32", type=lambda text: text.split(","))
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())))
     for name, default in (("rounds", 3), ("steps", 3), ("length", 256)):
         parser.add_argument(f"--{name}", default=default, type=int)
