@@ -24,7 +24,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 // Scores of a block: few enough for a cache, enough rows for a matrix product.
-constexpr int64_t kScoresOfBlock = 512 * 1024;
+constexpr int64_t kScoresOfBlock = int64_t{512} * 1024;
 constexpr int64_t kMostQueries = 128;
 constexpr int64_t kFewestQueries = 16;
 
@@ -204,7 +204,7 @@ class CausalAttention : public torch::autograd::Function<CausalAttention> {
                         const Tensor& v_TGA, const std::vector<int64_t>& starts, int64_t window) {
     RECORD_FUNCTION("molora::causal_attention", c10::ArrayRef<const c10::IValue>{});
     const AttentionShape shape = shape_of(q_THA, k_TGA, window);
-    const Tensor out_THA = at::empty(q_THA.sizes(), q_THA.options());
+    Tensor out_THA = at::empty(q_THA.sizes(), q_THA.options());
     const Tensor rows_TH2 =
         at::empty({q_THA.size(0), q_THA.size(1), 2}, q_THA.options().dtype(wide_type(q_THA)));
     const std::vector<Tensor> qkv = {of_whole_heads(q_THA), of_whole_heads(k_TGA),

@@ -37,7 +37,7 @@ struct Batch {
   Batch(const Tensor& q_THA, const Tensor& k_TGA, const std::vector<int64_t>& starts,
         int64_t window)
       : num_heads(q_THA.size(1)), num_key_heads(k_TGA.size(1)) {
-    const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(q_THA.size(2))));
+    const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(q_THA.size(2))));
     for (size_t s = 0; s + 1 < starts.size(); ++s) {
       const PairedShape shape = {starts[s + 1] - starts[s], q_THA.size(2), window, scale};
       if (shape.length == 0) continue;

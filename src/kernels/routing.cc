@@ -123,7 +123,7 @@ class FusedGateWeights : public torch::autograd::Function<FusedGateWeights> {
                         int64_t gate_number) {
     RECORD_FUNCTION("molora::gate_weights", c10::ArrayRef<const c10::IValue>{});
     const Tensor logits = logits_TE.contiguous();
-    const Tensor weights =
+    Tensor weights =
         fused_weights(logits, chosen_TK.contiguous(), static_cast<RouterGate>(gate_number));
     context->save_for_backward({logits, weights});
     context->saved_data["gate"] = gate_number;

@@ -29,7 +29,7 @@ Tensor quantized_product(const Tensor& x_TD, const QuantizedMatrix& weight_OD,
   const int64_t in = weight_OD.columns.length;
   const int64_t out = weight_OD.num_rows();
   MOLORA_CHECK_EQ(x_TD.size(1), in, "input width");
-  const Tensor out_TO = at::empty({x_TD.size(0), out}, x_TD.options());
+  Tensor out_TO = at::empty({x_TD.size(0), out}, x_TD.options());
   const int64_t tile = std::min(tile_length(in, x_TD), out);
   const Tensor buffer = at::empty({tile * in}, x_TD.options());
   for (int64_t row = 0; row < out; row += tile) {

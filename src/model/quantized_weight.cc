@@ -16,7 +16,7 @@ QuantizedMatrix load_quantized(const StoredTensor& tensor, const TensorBox& box,
   const bool is_alone = MOLORA_MUTANT(kBlocksFromTheCut);
   const ColumnRange read =
       is_alone ? columns : whole_blocks(format, columns, tensor.entry.shape[1]);
-  const QuantizedMatrix matrix =
+  QuantizedMatrix matrix =
       empty_quantized(format, box.shape[0], is_alone ? ColumnRange{0, columns.length} : columns);
   const TensorBox read_box{{box.offset[0], read.begin}, {box.shape[0], read.length}};
   read_rows(tensor, read_box, buffer, [&](int64_t first, const Tensor& rows) {

@@ -226,11 +226,12 @@ using Fits = std::function<bool(const std::function<void(SearchRequest&)>&)>;
 // What keeps the base or the moments in less memory, each by itself, as far as it makes it fit.
 void add_smaller_storage(const SearchRequest& request, const Fits& fits,
                          std::vector<std::string>& found) {
-  for (const auto& [value, name] :
+  for (const auto& smaller :
        {std::pair(ModelConfig::int8, "int8"), std::pair(ModelConfig::nf4, "nf4")}) {
-    if (value <= request.config.model().quantization()) continue;
-    if (!fits([&](auto& of) { of.config.mutable_model()->set_quantization(value); })) continue;
-    found.push_back(fmt::format("model.quantization: {}", name));
+    if (smaller.first <= request.config.model().quantization()) continue;
+    const auto use = [&](auto& of) { of.config.mutable_model()->set_quantization(smaller.first); };
+    if (!fits(use)) continue;
+    found.push_back(fmt::format("model.quantization: {}", smaller.second));
     break;
   }
   if (!request.config.train().offload_optimizer() &&

@@ -195,7 +195,7 @@ std::optional<MatrixPlace> quantize_rows(const Tensor& values, const QuantizedMa
 }
 
 QuantizedMatrix quantize(const Tensor& values_RC, BlockFormat format) {
-  const QuantizedMatrix matrix = empty_quantized(format, values_RC.size(0), {0, values_RC.size(1)});
+  QuantizedMatrix matrix = empty_quantized(format, values_RC.size(0), {0, values_RC.size(1)});
   const std::optional<MatrixPlace> bad = quantize_rows(values_RC, matrix, 0);
   MOLORA_CHECK(!bad, "row {}, column {} is not finite", bad->row, bad->column);
   return matrix;
@@ -244,7 +244,7 @@ void dequantize_by_operators(const QuantizedMatrix& matrix, const MatrixPart& pa
 }
 
 Tensor dequantize(const QuantizedMatrix& matrix, at::ScalarType type) {
-  const Tensor values =
+  Tensor values =
       at::empty({matrix.num_rows(), matrix.columns.length}, matrix.scales_RB.options().dtype(type));
   dequantize(matrix, {0, matrix.num_rows(), 0, matrix.columns.length}, values);
   return values;

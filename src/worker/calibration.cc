@@ -116,6 +116,7 @@ double operator_latency(const Mesh& mesh, const CalibrationOptions& options) {
   const Tensor a = at::ones({1}, type);
   Tensor sum = at::ones({1}, type);
   std::vector<double> seconds;
+  seconds.reserve(kRounds);
   for (int round = 0; round < kRounds; ++round) {
     seconds.push_back(seconds_of(options.device, [&] {
       for (int64_t i = 0; i < options.latency_repeats; ++i) at::add_out(sum, sum, a);

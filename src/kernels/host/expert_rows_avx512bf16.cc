@@ -98,7 +98,7 @@ void project_pairs(const ExpertRowsArguments& at) {
 
 // A matrix's rows in pairs, of at.begin_column ... at.end_column - 1: all products of an expert's
 // rows read them.
-constexpr int64_t kMostPackedWords = 16 * 1024;
+constexpr int64_t kMostPackedWords = int64_t{16} * 1024;
 
 struct PackedPairs {
   const uint32_t* words;

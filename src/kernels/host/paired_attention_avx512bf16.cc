@@ -19,7 +19,7 @@ namespace {
 // above the diagonal.
 constexpr int64_t kMostQueries = 64;
 constexpr int64_t kFewestQueries = 16;
-constexpr int64_t kScoresOfBlock = 256 * 1024;
+constexpr int64_t kScoresOfBlock = int64_t{256} * 1024;
 
 // A tile of a product is held in registers: 6 x 4 of the 32.
 constexpr int64_t kTileRows = 6;
@@ -84,7 +84,7 @@ void product_tile(const LeftWords& left, const RightWords& right, int64_t pairs,
     for (int64_t m = 0; m < kRows; ++m) {
       int32_t word;
       __builtin_memcpy(&word, left_words + m * left.row_step, sizeof(word));
-      const __m512bh pair = (__m512bh)_mm512_set1_epi32(word);
+      const auto pair = (__m512bh)_mm512_set1_epi32(word);
 #pragma GCC unroll 8
       for (int64_t n = 0; n < kVectors; ++n) {
         sums[m][n] = _mm512_dpbf16_ps(sums[m][n], pair, row[n]);
