@@ -87,13 +87,14 @@ void set_compute_threads(Communicator& world) {
   const CpuList& mine = ranks.cpus[ranks.index];
   const CoreShare share = core_share(ranks.cpus, ranks.index, numa_nodes("/", mine));
   const int wanted = MpiEnvironment::num_threads_wanted();
-  const bool is_to_bind = share.num_ranks == 1 && share.cpus != mine && !has_own_placement() &&
-                          wanted <= static_cast<int>(share.cpus.size());
+  const bool has_own_cores = share.num_ranks == 1 && !has_own_placement();
+  const bool is_to_bind =
+      has_own_cores && share.cpus != mine && wanted <= static_cast<int>(share.cpus.size());
   std::string bound;
   if (is_to_bind && bind_to(share.cpus)) bound = cpu_list_text(share.cpus);
   at::set_num_threads(wanted > 0 ? wanted : threads_for(share, ranks.cpus.size()));
   const bool has_all = at::get_num_threads() == static_cast<int>(share.cpus.size());
-  if (share.num_ranks == 1 && has_all && !has_own_placement()) bind_helpers(share.cpus);
+  if (has_own_cores && has_all) bind_helpers(share.cpus);
   if (world.rank() == 0 && !bound.empty()) {
     spdlog::info("ranks keep to cores of their own: rank 0 to CPUs {}, with {} thread{}", bound,
                  at::get_num_threads(), at::get_num_threads() == 1 ? "" : "s");

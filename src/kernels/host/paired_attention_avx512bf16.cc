@@ -28,8 +28,6 @@ constexpr int64_t kTileColumns = kTileVectors * kPairedLanes;
 
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-int64_t rounded_down(int64_t value) { return value / kPairedLanes * kPairedLanes; }
-int64_t rounded_up(int64_t value) { return rounded_down(value + kPairedLanes - 1); }
 
 // The left matrix of a product, in words: pair p of row m at m * row_step + p * pair_step.
 struct LeftWords {
@@ -164,10 +162,15 @@ void pair_rows(const BFloat16* low, const BFloat16* high, int64_t columns, uint3
   }
 }
 
-void round_row(const float* from, int64_t columns, BFloat16* to) {
-  for (int64_t c = 0; c < columns; c += kPairedLanes) {
-    const __m256bh rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(from + c));
-    __builtin_memcpy(to + c, &rounded, sizeof(rounded));
+// to[first], to[first + 1], ... = the rows of `from`, rounded.
+void round_rows(const float* from, int64_t rows, int64_t columns, HeadRows<BFloat16> to,
+                int64_t first) {
+  for (int64_t row = 0; row < rows; ++row, from += columns) {
+    BFloat16* numbers = to.row(first + row);
+    for (int64_t c = 0; c < columns; c += kPairedLanes) {
+      const __m256bh rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(from + c));
+      __builtin_memcpy(numbers + c, &rounded, sizeof(rounded));
+    }
   }
 }
 
@@ -184,17 +187,18 @@ struct QueryBlock {
 };
 
 QueryBlock block_from(int64_t first, const PairedShape& shape) {
-  const int64_t first_key = shape.window > 0 ? rounded_down(most(0, first - shape.window + 1)) : 0;
+  const int64_t first_key =
+      shape.window > 0 ? most(0, first - shape.window + 1) / kPairedLanes * kPairedLanes : 0;
   const int64_t by_size = kScoresOfBlock / (first - first_key + kMostQueries);
   const int64_t queries = least(kMostQueries, most(kFewestQueries, by_size));
   const int64_t last = least(shape.length, first + queries);
-  return {first, last, first_key, rounded_up(last - first_key)};
+  return {first, last, first_key, whole_lanes(last - first_key)};
 }
 
 int64_t most_keys(const PairedShape& shape) {
   const int64_t by_window =
       shape.window > 0 ? shape.window + kMostQueries + 2 * kPairedLanes : shape.padded();
-  return least(shape.padded(), rounded_up(by_window));
+  return least(shape.padded(), whole_lanes(by_window));
 }
 int64_t floats_of_scores(const PairedShape& shape) { return kMostQueries * most_keys(shape); }
 int64_t floats_of_rows(const PairedShape& shape) { return kMostQueries * shape.head_size; }
@@ -247,9 +251,7 @@ void attend(const PairedForward& at) {
             {at.values_PA + block.first_key / 2 * shape.head_size, shape.head_size},
             block.num_queries(), block.num_keys / 2, shape.head_size,
             {out, shape.head_size, false});
-    for (int64_t row = 0; row < block.num_queries(); ++row) {
-      round_row(out + row * shape.head_size, shape.head_size, at.out.row(first + row));
-    }
+    round_rows(out, block.num_queries(), shape.head_size, at.out, first);
     first = block.last;
   }
 }
@@ -306,17 +308,13 @@ void attend_backward(const PairedBackward& at) {
             head_size, {at.d_keys_PA + to, head_size, true});
     product(rows_of(d_scores, keys), {at.keys_PA + to / 2, head_size}, queries, keys / 2, head_size,
             {d_q, head_size, false});
-    for (int64_t row = 0; row < queries; ++row) {
-      round_row(d_q + row * head_size, head_size, at.d_q.row(first + row));
-    }
+    round_rows(d_q, queries, head_size, at.d_q, first);
     first = block.last;
   }
 }
 
 void round(const PairedShape& shape, const float* from_PA, HeadRows<BFloat16> to) {
-  for (int64_t s = 0; s < shape.length; ++s) {
-    round_row(from_PA + s * shape.head_size, shape.head_size, to.row(s));
-  }
+  round_rows(from_PA, shape.length, shape.head_size, to, 0);
 }
 
 int64_t floats_forward(const PairedShape& shape) {

@@ -16,6 +16,9 @@
 namespace molora {
 
 constexpr int64_t kPairedLanes = 16;
+MOLORA_LOOP int64_t whole_lanes(int64_t count) {  // rounded up
+  return (count + kPairedLanes - 1) / kPairedLanes * kPairedLanes;
+}
 
 // One head of a [tokens, heads, head size] matrix, at the first token of a sequence.
 template <typename Element>
@@ -32,9 +35,7 @@ struct PairedShape {
   int64_t window;     // keys that a token sees, itself included; 0: all up to itself
   float scale;
 
-  MOLORA_LOOP int64_t padded() const {
-    return (length + kPairedLanes - 1) / kPairedLanes * kPairedLanes;
-  }
+  MOLORA_LOOP int64_t padded() const { return whole_lanes(length); }
   MOLORA_LOOP int64_t words() const { return padded() * head_size / 2; }  // of a packed matrix
 };
 
