@@ -29,20 +29,14 @@ import sys
 import tempfile
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+import molora_bench
+from molora_bench import ROOT, run
+
 EXPERTS, LORA = ROOT / "configs/ming-moe.yaml", ROOT / "configs/lora.yaml"
 DATA = ROOT / "tests/assets/data/multitask/train.jsonl"
 FILLER = " a"  # one token of most vocabularies
 PACKED_LENGTH, PADDED_BATCH = 512, 8
 TEMPLATE_LENGTH = 48  # of the chat template around a sample, and more
-
-
-def run(words, **more):
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, cwd=ROOT, check=False, **more)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, words))}: ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return done.stdout
 
 
 def spread(numbers, form="{:.3f}"):
@@ -61,18 +55,8 @@ class Bench:
         self.options = options
 
     def run(self, config, rows=4, micro=4, ranks=1, against=(), threads=None, precision="bf16", **settings):
-        """`against`: settings of a second case, or its configuration file. Returns the JSON."""
-        o = self.options
-        with tempfile.NamedTemporaryFile(suffix=".json") as file:
-            words = [o.molora, "bench", config, "--steps", o.steps, "--warmup", 1, "--json", file.name, "-n", ranks]
-            for setting in (f"model.path={o.shape}", f"model.precision={precision}", f"data.max_length={o.length}",
-                            f"train.global_batch_size={rows}", f"train.micro_batch_size={micro}",
-                            "adapter.lora_dropout=0", *(f"{k}={v}" for k, v in settings.items())):
-                words += ["--set", setting]
-            for other in against:
-                words += ["--against", other] if isinstance(other, pathlib.Path) else ["--against-set", other]
-            run(words, env={**os.environ, "OMP_NUM_THREADS": str(threads or o.threads)})
-            return json.load(open(file.name))
+        return molora_bench.bench(self.options, config, rows=rows, micro=micro, ranks=ranks, against=against,
+                     threads=threads or self.options.threads, precision=precision, settings=settings)
 
     def common(self, rows=4):
         o = self.options

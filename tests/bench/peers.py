@@ -15,22 +15,15 @@ import os
 import pathlib
 import statistics
 import subprocess
-import tempfile
+
+from molora_bench import ROOT, bench
 
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
 OURS = {"molora": "configs/ming-moe.yaml", "molora-lora": "configs/lora.yaml"}
 
 
 def run_ours(options, name, precision):
-    with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        command = [options.molora, "bench", ROOT / OURS[name], "--steps", options.steps, "--warmup", 1, "--json", file.name]
-        for setting in (f"model.path={options.shape}", f"model.precision={precision}", f"data.max_length={options.length}",
-                        f"train.global_batch_size={options.batch}", f"train.micro_batch_size={options.batch}",
-                        "adapter.lora_dropout=0"):
-            command += ["--set", setting]
-        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
-        case = json.load(open(file.name))["first"]
+    case = bench(options, ROOT / OURS[name], rows=options.batch, micro=options.batch, precision=precision)["first"]
     return case["step_seconds"]["steps"], case["memory_bytes"]["resident_peak"]
 
 
