@@ -46,6 +46,13 @@ class FaultCase(TinyJob):
         output, _ = process.communicate(timeout=timeout)
         return output
 
+    @staticmethod
+    def pauses_before(step, attempt, rank):
+        """Faults that let a save of four steps before be finished: in one pause the ranks write, in the next, after
+        all have told that they have, it is committed."""
+        return [f"attempt={attempt},step={paused},rank={rank},phase=forward,kind=slow,seconds=1.5"
+                for paused in (step - 2, step - 1)]
+
     def run_with(self, name, faults, *overrides, expect, **more):
         """Runs to the end; returns what was printed. Nothing of the run is left behind."""
         process = self.start_with(name, faults, *overrides, **more)
@@ -102,7 +109,8 @@ class FaultE2E(FaultCase):
     """One fault of each kind."""
 
     def test_killed_rank_is_named_and_the_run_goes_on(self):
-        self.check_recovery("killed", "step=14,rank=1,phase=backward,kind=kill")
+        faults = ";".join([*self.pauses_before(14, 1, 1), "step=14,rank=1,phase=backward,kind=kill"])
+        self.check_recovery("killed", faults)
         reason = self.reasons("killed")[0]
         self.assertEqual((reason["fault"], reason["rank"], reason["exit_code"]), ("FAULT_LOST", 1, EXIT_PEER))
         self.assertEqual(int(reason["step"]), 14)
@@ -186,13 +194,6 @@ class FaultE2E(FaultCase):
 
 class FaultLimitsE2E(FaultCase):
     """When the supervisor gives up."""
-
-    @staticmethod
-    def pauses_before(step, attempt, rank):
-        """Faults that let a save of four steps before be finished: in one pause the ranks write, in the next, after
-        all have told that they have, it is committed."""
-        return [f"attempt={attempt},step={paused},rank={rank},phase=forward,kind=slow,seconds=1.5"
-                for paused in (step - 2, step - 1)]
 
     def test_no_progress_ends_the_run(self):
         # The kill comes after the save of step 10: a restart that gets further is progress.
