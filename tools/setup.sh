@@ -5,6 +5,7 @@
 #   setup.sh cuda        what training on NVIDIA GPUs needs as well: NVIDIA's libraries that LibTorch's CUDA library
 #                        loads, out of their checksummed wheels (2 GB). CUDA's compiler is not among them
 #   setup.sh fuzz        what the fuzz targets need: clang with libFuzzer as well, but no LibTorch
+#   setup.sh python      what the tests of exported folders load them with: PyTorch, transformers, PEFT (5 GB)
 #   setup.sh slurm       what the tests of cluster/ need: Slurm, network tools, models of the Kubernetes API
 #   setup.sh image       what the build of the container in chroots needs
 #   setup.sh lint        what `./run lint` runs; version 14 of the clang tools, whose format it is
@@ -154,10 +155,30 @@ install_clang() {
 run-time libraries (compiler-rt, libFuzzer)"
 }
 
+# An environment of Python with the packages of tests/interchange/requirements.txt. PyTorch's wheel is the one that
+# LibTorch came out of.
+install_python() {
+  local requirements folder=$MOLORA_CACHE/python
+  requirements=$(dirname "$0")/../tests/interchange/requirements.txt
+  cmp -s "$requirements" "$folder/complete" && return
+  need_disk "$MOLORA_CACHE" 8
+  say "installing PyTorch, transformers and PEFT for the tests into $folder (5 GB); this happens once"
+  rm -rf "$folder"
+  python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet --find-links "$MOLORA_CACHE/wheels" -r "$requirements" ||
+    die "pip could not install $requirements (see above). Is its package index reachable?"
+  cp "$requirements" "$folder/complete"
+}
+
 case ${1:-} in
   "")
     install_packages "${packages[@]}"
     install_libtorch
+    ;;
+  python)
+    install_packages "${packages[@]}"
+    install_libtorch
+    install_python
     ;;
   cuda)
     install_packages "${packages[@]}"
@@ -174,6 +195,6 @@ case ${1:-} in
     ;;
   image) install_packages mmdebstrap ;;
   lint) install_packages clang-format-14 clang-tidy-14 shellcheck ;;
-  *) die "tools/setup.sh knows cuda, fuzz, slurm, image and lint, not '$1'" ;;
+  *) die "tools/setup.sh knows cuda, python, fuzz, slurm, image and lint, not '$1'" ;;
 esac
 bash "$(dirname "$0")/find_compiler.sh" >/dev/null || exit 1

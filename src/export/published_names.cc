@@ -23,23 +23,68 @@ const LinearAdapter& linear_of(const AdapterSet& adapters, const Parameter& para
 
 std::string text_of(at::IntArrayRef shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
+// A published tensor: one expert of a stacked parameter, or all of a router's.
+struct PublishedPart {
+  std::string name;
+  std::vector<int64_t> shape;
+  bool is_transposed = false;  // published as [columns, r], ours [r, columns]
+};
+
+// Those of the whole parameter: by expert for A and B, one for a router's.
+std::vector<PublishedPart> parts_of(const LinearAdapter& linear, const Parameter& parameter) {
+  const std::string base = kPrefix + linear.path;
+  const std::string kind = parameter.name.substr(linear.path.size() + 1);
+  const std::vector<int64_t>& shape = parameter.global_shape;
+  if (kind == "router.weight") return {{base + ".switch.weight", shape}};
+  if (kind == "router.bias") return {{base + ".switch.bias", shape}};
+  MOLORA_CHECK(kind == "lora_A" || kind == "lora_B", "{}", parameter.name);
+  const bool is_b = kind == "lora_B";
+  std::vector<PublishedPart> parts;
+  for (int64_t e = 0; e < shape[0]; ++e) {
+    const std::string name = linear.spec.kind == TargetsConfig::lora
+                                 ? fmt::format("{}.{}.weight", base, kind)
+                                 : fmt::format("{}.experts.{}.{}_{}.weight", base, e, kind, e);
+    parts.push_back(
+        {name, is_b ? std::vector{shape[2], shape[1]} : std::vector{shape[1], shape[2]}, is_b});
+  }
+  return parts;
+}
+
+bool is_router(const Parameter& parameter) {
+  return parameter.name.find(".router.") != std::string::npos;
+}
+
+// This rank's slice of a parameter out of the tensors of the whole.
+void load_slice(const std::vector<PublishedPart>& parts,
+                const std::map<std::string, Tensor>& tensors, const Parameter& parameter) {
+  const Tensor& value = parameter.value;
+  const auto columns = [&](const Tensor& whole) {
+    return whole.slice(-1, parameter.offset.back(), parameter.offset.back() + value.size(-1));
+  };
+  if (is_router(parameter)) {
+    const Tensor& whole = tensors.at(parts.front().name);
+    Tensor(value).copy_(value.dim() > 1 ? columns(whole) : whole);
+    return;
+  }
+  for (int64_t e = 0; e < value.size(0); ++e) {
+    const PublishedPart& part = parts[static_cast<size_t>(parameter.offset[0] + e)];
+    const Tensor& whole = tensors.at(part.name);
+    value.select(0, e).copy_(columns(part.is_transposed ? whole.t() : whole));
+  }
+}
+
 }  // namespace
 
 std::vector<PublishedTensor> to_published(const LinearAdapter& linear, const Parameter& parameter,
                                           const Tensor& value) {
-  const std::string base = kPrefix + linear.path;
-  const std::string kind = parameter.name.substr(linear.path.size() + 1);
-  if (kind == "router.weight") return {{base + ".switch.weight", value}};
-  if (kind == "router.bias") return {{base + ".switch.bias", value}};
-  MOLORA_CHECK(kind == "lora_A" || kind == "lora_B", "{}", parameter.name);
-  const bool is_a = kind == "lora_A";
+  MOLORA_CHECK(value.sizes() == at::IntArrayRef(parameter.global_shape),
+               "{}: a slice, not the whole tensor", parameter.name);
+  const std::vector<PublishedPart> parts = parts_of(linear, parameter);
+  if (is_router(parameter)) return {{parts.front().name, value}};
   std::vector<PublishedTensor> result;
-  for (int64_t e = 0; e < value.size(0); ++e) {
-    const Tensor slice = is_a ? value.select(0, e) : value.select(0, e).t();
-    const std::string name = linear.spec.kind == TargetsConfig::lora
-                                 ? fmt::format("{}.{}.weight", base, kind)
-                                 : fmt::format("{}.experts.{}.{}_{}.weight", base, e, kind, e);
-    result.push_back({name, slice});
+  for (size_t e = 0; e < parts.size(); ++e) {
+    const Tensor expert = value.select(0, static_cast<int64_t>(e));
+    result.push_back({parts[e].name, parts[e].is_transposed ? expert.t() : expert});
   }
   return result;
 }
@@ -56,25 +101,30 @@ std::vector<PublishedTensor> to_published(const AdapterSet& adapters) {
 
 void load_published(const std::map<std::string, Tensor>& tensors, const std::string& origin,
                     AdapterSet& adapters) {
-  const std::vector<PublishedTensor> targets = to_published(adapters);
   std::map<std::string, Tensor> left_over = tensors;
-  for (const PublishedTensor& target : targets) left_over.erase(target.name);
+  std::vector<std::vector<PublishedPart>> wanted;
+  for (const Parameter& parameter : adapters.parameters()) {
+    wanted.push_back(parts_of(linear_of(adapters, parameter), parameter));
+    for (const PublishedPart& part : wanted.back()) left_over.erase(part.name);
+  }
   std::vector<std::string> left_over_names;
   left_over_names.reserve(left_over.size());
   for (const auto& [name, tensor] : left_over) left_over_names.push_back(name);
 
-  for (const PublishedTensor& target : targets) {
-    const auto found = tensors.find(target.name);
-    if (found == tensors.end()) {
-      const std::string nearest = nearest_name(target.name, left_over_names);
-      throw DataError(fmt::format("{}: tensor {} {} is missing{}", origin, target.name,
-                                  text_of(target.value.sizes()),
-                                  nearest.empty() ? "" : "; nearest: " + nearest));
-    }
-    if (found->second.sizes() != target.value.sizes()) {
-      throw DataError(
-          fmt::format("{}: tensor {} has shape {}, the adapter's configuration asks for {}", origin,
-                      target.name, text_of(found->second.sizes()), text_of(target.value.sizes())));
+  for (const auto& parts : wanted) {
+    for (const PublishedPart& part : parts) {
+      const auto found = tensors.find(part.name);
+      if (found == tensors.end()) {
+        const std::string nearest = nearest_name(part.name, left_over_names);
+        throw DataError(fmt::format("{}: tensor {} {} is missing{}", origin, part.name,
+                                    text_of(part.shape),
+                                    nearest.empty() ? "" : "; nearest: " + nearest));
+      }
+      if (found->second.sizes() != at::IntArrayRef(part.shape)) {
+        throw DataError(
+            fmt::format("{}: tensor {} has shape {}, the adapter's configuration asks for {}",
+                        origin, part.name, text_of(found->second.sizes()), text_of(part.shape)));
+      }
     }
   }
   if (!left_over.empty()) {
@@ -82,7 +132,9 @@ void load_published(const std::map<std::string, Tensor>& tensors, const std::str
                                 origin, left_over_names.front(), left_over_names.size()));
   }
   const at::NoGradGuard no_grad;
-  for (const PublishedTensor& target : targets) target.value.copy_(tensors.at(target.name));
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    load_slice(wanted[i], tensors, adapters.parameters()[i]);
+  }
 }
 
 }  // namespace molora

@@ -26,15 +26,15 @@ struct PublishedTensor {
   Tensor value;
 };
 
-// The published tensors of one parameter, out of `value`, which has the parameter's shape (the
-// parameter itself, its gradient, or a moment). Views where the layout allows it.
+// The published tensors of one parameter, out of `value`, which has the whole parameter's shape
+// (the parameter itself, its gradient, or a moment). Views where the layout allows it.
 std::vector<PublishedTensor> to_published(const LinearAdapter& linear, const Parameter& parameter,
                                           const Tensor& value);
 
-// All of them, in the order of the adapter set's parameters.
+// All of them, in the order of the adapter set's parameters. REQUIRES: this rank holds them whole.
 std::vector<PublishedTensor> to_published(const AdapterSet& adapters);
 
-// Overwrites the adapters with published tensors.
+// Overwrites this rank's slices of the adapters with those of published tensors.
 // Throws: DataError (with `origin`) when one is missing, left over or has another shape; nothing is
 // changed then.
 void load_published(const std::map<std::string, Tensor>& tensors, const std::string& origin,

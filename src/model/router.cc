@@ -74,6 +74,12 @@ void add_statistics(RouterStatistics& statistics, const LinearAdapter& adapter,
   if (router == 0) statistics.num_tokens += logits_TE.size(0);
 }
 
+void add_weights(RouterStatistics& statistics, const LinearAdapter& adapter,
+                 const Tensor& weights_TE) {
+  statistics.weight_sum_RE.select(0, adapter.router_index)
+      .add_(weights_TE.detach().to(at::kDouble).sum(0));
+}
+
 Tensor with_auxiliary_gradient(const Tensor& logits_TE, const LinearAdapter& adapter,
                                const RoutingContext& context) {
   const bool is_active = context.auxiliary != nullptr && context.auxiliary->is_active();
@@ -104,6 +110,9 @@ Routing choose(const Tensor& logits_TE, const LinearAdapter& adapter,
   }
   MOLORA_CHECK_EQ(routing.chosen_TK.size(0), logits_TE.size(0), "tokens of the recorded routing");
   routing.weights_TE = gate_weights(logits_TE, routing.chosen_TK, gate_of(adapter.spec));
+  if (context.statistics != nullptr && context.statistics->weight_sum_RE.defined()) {
+    add_weights(*context.statistics, adapter, routing.weights_TE);
+  }
   return routing;
 }
 

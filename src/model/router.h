@@ -35,6 +35,9 @@ struct RouterStatistics {
   Tensor prob_sum_RE;  // [routers, experts] fp64: sum of the full softmax
   Tensor z_sum_R;      // [routers] fp64: sum of logsumexp(z)^2
   int64_t num_tokens = 0;
+  // [routers, experts] fp64: sum of each expert's weight. Only where a caller has set it to zeros:
+  // training does not ask for it.
+  Tensor weight_sum_RE = {};
 };
 RouterStatistics empty_router_statistics(const AdapterSet& adapters, at::Device device = at::kCPU);
 

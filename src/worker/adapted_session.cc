@@ -5,6 +5,8 @@
 
 #include "base/error.h"
 #include "checkpoint/load_checkpoint.h"
+#include "export/adapter_folder.h"
+#include "export/published_names.h"
 #include "model/architecture_text.h"
 #include "worker/together.h"
 #include "worker/training_snapshot.h"
@@ -36,29 +38,48 @@ RunConfig fit_layout(RunConfig config, Communicator& world) {
 
 AdaptedSession::AdaptedSession(const ResolvedModel& model, Communicator& world)
     : config_(fit_layout(model.config, world)), session_(config_, model.expert_ways, world) {
-  if (model.step_folder.empty()) {
+  const bool has_adapter = !model.step_folder.empty() || !model.adapter_folder.empty();
+  if (!has_adapter) {
     if (world.rank() == 0) spdlog::info("no checkpoint: this is the base model");
     return;
   }
+  const std::filesystem::path& origin =
+      model.step_folder.empty() ? model.adapter_folder : model.step_folder;
   together(world, [&] {
-    const std::string& fingerprint = session_.weights().fingerprint();
-    if (model.base_fingerprint != fingerprint) {
-      throw ConfigError(fmt::format(
-          "{} was trained on a base model with fingerprint {}, {} has {}. Point model.path at the "
-          "right one with --set model.path=FOLDER",
-          model.step_folder.string(), model.base_fingerprint, config_.model().path(), fingerprint));
-    }
-    const std::string difference =
-        architecture_difference(model.architecture, architecture_text(session_.architecture()));
-    if (!difference.empty()) {
-      throw ConfigError(fmt::format(
-          "{} was trained on the same weights in another model: config.json of {} says {} now",
-          model.step_folder.string(), config_.model().path(), difference));
+    check_base(model, origin);
+    if (!model.adapter_folder.empty()) {
+      load_published(read_adapter_folder_tensors(origin), origin.string(), session_.adapters());
+      return;
     }
     TrainingState state = adapter_state(session_.adapters());
-    load_checkpoint(local_files(), model.step_folder, LoadScope::kAdapter, state);
+    load_checkpoint(local_files(), origin, LoadScope::kAdapter, state);
   });
-  if (world.rank() == 0) spdlog::info("adapter of {}", model.step_folder.string());
+  if (world.rank() != 0) return;
+  if (model.base_fingerprint.empty()) {
+    spdlog::warn("{} does not say which base model it was trained on; taken for that: {}",
+                 origin.string(), config_.model().path());
+  }
+  spdlog::info("adapter of {}", origin.string());
+}
+
+void AdaptedSession::check_base(const ResolvedModel& model, const std::filesystem::path& origin) {
+  const std::string& path = config_.model().path();
+  const std::string& fingerprint = session_.weights().fingerprint();
+  if (model.base_fingerprint.empty()) return;
+  if (model.base_fingerprint != fingerprint) {
+    throw ConfigError(fmt::format(
+        "{} was trained on a base model with fingerprint {}, {} has {}. Point model.path at the "
+        "right one with --set model.path=FOLDER",
+        origin.string(), model.base_fingerprint, path, fingerprint));
+  }
+  const std::string difference =
+      architecture_difference(model.architecture, architecture_text(session_.architecture()));
+  if (!difference.empty()) {
+    throw ConfigError(
+        fmt::format("{} was trained on the same weights in another model: config.json of {} says "
+                    "{} now",
+                    origin.string(), path, difference));
+  }
 }
 
 }  // namespace molora

@@ -241,12 +241,64 @@ constexpr char kCheckpointPath[] =
     "A run folder, its checkpoints folder, or one checkpoint (step-N folder)";
 
 void add_verify(CLI::App& app, VerifyArguments& verify) {
-  CLI::App& command = *app.add_subcommand(
-      "verify",
-      "Read every byte of checkpoints and name what is damaged: file, tensor and byte range. Ends "
-      "with 0 when all are whole, else with 74");
-  command.add_option("path", verify.path, kCheckpointPath)->required();
+  CLI::App& command = *app.add_subcommand("verify",
+                                          "Read every byte of checkpoints and name what is "
+                                          "damaged: file, tensor and byte range; or load "
+                                          "an exported folder and compare its logits with the "
+                                          "run's. Ends with 0 when all is well, else "
+                                          "with 74");
+  command
+      .add_option("path", verify.path, fmt::format("{}, or an exported folder", kCheckpointPath))
+      ->required();
+  command
+      .add_option("--set", verify.overrides,
+                  "Of an exported folder: change a field of its configuration: --set "
+                  "model.path=FOLDER (repeatable)")
+      ->allow_extra_args(false);
   command.add_option("--json", verify.json_path, "Also write what was found to this file");
+}
+
+void add_export(CLI::App& app, ExportArguments& args) {
+  CLI::App& command = *app.add_subcommand(
+      "export",
+      "Write a trained adapter in the files of the Python world; a second process then loads them "
+      "and compares logits");
+  add_model(command, args.model);
+  command.add_option("--output,-o", args.output, "The folder to make; it must not be there")
+      ->required();
+  command
+      .add_option("--format", args.format,
+                  "ming (default: experts on the MLP, LoRA on the attention, as MING-MOE's code "
+                  "reads them), peft (plain LoRA), or merged (plain LoRA added to the weights)")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, ExportFormat>{{"ming", ExportFormat::kMing},
+                                              {"peft", ExportFormat::kPeft},
+                                              {"merged", ExportFormat::kMerged}}));
+  command
+      .add_option("--dtype", args.type,
+                  "Type of the numbers: fp32 (default), bf16 or fp16; of a merged folder the "
+                  "default is the base's own")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, ExportType>{
+          {"fp32", ExportType::kFp32}, {"bf16", ExportType::kBf16}, {"fp16", ExportType::kFp16}}));
+  command.add_option("--base-name", args.base_name,
+                     "What the files call the base model (default: model.path)");
+  command
+      .add_option(
+          "--approximate", args.approximate_rank,
+          "For peft and merged: in the place of each mixture the LoRA of this rank that is "
+          "nearest to it, its experts weighed as the routers do on text; prints how far its "
+          "predictions are off")
+      ->check(CLI::Range(int64_t{1}, int64_t{65536}));
+  command
+      .add_option("--data", args.data, "Text for --approximate in place of data.eval (repeatable)")
+      ->allow_extra_args(false);
+  command
+      .add_option("--max-samples-per-task", args.max_samples_per_task,
+                  "At most so much of it (default 16; 0: all)")
+      ->check(CLI::NonNegativeNumber);
+  command.add_flag(
+      "--no-check", [&args](int64_t) { args.is_checked = false; },
+      "Leave the second process out (molora verify FOLDER does the same later)");
 }
 
 void add_inspect(CLI::App& app, InspectArguments& inspect) {
@@ -286,6 +338,7 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   BenchArguments bench;
   VerifyArguments verify;
   InspectArguments inspect;
+  ExportArguments export_arguments;
   add_train(app, train);
   add_eval(app, eval);
   add_generate(app, generate);
@@ -293,6 +346,7 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   add_bench(app, bench);
   add_verify(app, verify);
   add_inspect(app, inspect);
+  add_export(app, export_arguments);
   CommandLine line;
   for (const char* name : {"train", "bench"}) {
     add_launch(*app.get_subcommand(name), line.launch, line.is_print_command);
@@ -330,6 +384,7 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   }
   if (app.got_subcommand("verify")) line.command = verify;
   if (app.got_subcommand("inspect")) line.command = inspect;
+  if (app.got_subcommand("export")) line.command = export_arguments;
   if (app.got_subcommand("config")) line.command = ConfigCommand();
   return line;
 }

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "comm/communicator.h"
 #include "config/resume_changes.h"
+#include "export/export_format.h"
 #include "profile/work_recorder.h"
 
 namespace molora {
@@ -112,12 +113,15 @@ struct BenchArguments {
 ExitCode run_bench(const BenchArguments& arguments, Communicator& world);
 
 struct VerifyArguments {
-  std::filesystem::path path;  // a run folder, its checkpoints folder, or a step folder
-  std::string json_path;       // where to write what was found; "" nowhere
+  // A run folder, its checkpoints folder, a step folder, or an exported folder.
+  std::filesystem::path path;
+  std::string json_path = {};               // where to write what was found; "" nowhere
+  std::vector<std::string> overrides = {};  // of an exported folder's configuration
 };
 
 // Reads every byte of checkpoints and prints what is wrong with them, and which one a run would go
-// on from. Collective; rank 0 does the work. Returns kStorage when one is damaged or there is none.
+// on from; or loads an exported folder and compares its logits with those of the run. Collective.
+// Returns kStorage when a checkpoint is damaged or there is none, or when the logits differ.
 ExitCode run_verify(const VerifyArguments& arguments, Communicator& world);
 
 struct InspectArguments {
@@ -131,6 +135,29 @@ struct InspectArguments {
 // Prints what is in a checkpoint, or what is different in two. Needs neither model nor data.
 // Collective; rank 0 does the work.
 ExitCode run_inspect(const InspectArguments& arguments, Communicator& world);
+
+// The type of the numbers of an export.
+enum class ExportType {
+  kDefault,  // fp32; of a merged folder the base's own
+  kFp32,
+  kBf16,
+  kFp16,
+};
+
+struct ExportArguments {
+  ModelArguments model;
+  ExportFormat format = ExportFormat::kMing;
+  std::filesystem::path output;  // a folder that is not there yet
+  ExportType type = ExportType::kDefault;
+  std::string base_name;          // what the files call the base model; "": model.path
+  int64_t approximate_rank = 0;   // above 0: a LoRA of this rank in the place of each mixture
+  std::vector<std::string> data;  // text for that, in place of data.eval
+  int64_t max_samples_per_task = 16;
+  bool is_checked = true;  // a second process loads it and compares (main.cc starts it)
+};
+
+// Writes a trained adapter as the Python world keeps it. One rank.
+ExitCode run_export(const ExportArguments& arguments, Communicator& world);
 
 // Prints every field of the configuration with its meaning, default and constraints.
 ExitCode run_config();

@@ -29,6 +29,9 @@ class HeldOut {
   HeldOut(HeldOut&&) = delete;
   HeldOut& operator=(HeldOut&&) = delete;
 
+  // This rank's share.
+  const EvalSet& set() const { return set_; }
+
   // Collective.
   std::vector<TaskResult> evaluate(const Evaluator::OnProgress& on_progress = {}) const;
 

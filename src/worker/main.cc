@@ -23,6 +23,7 @@
 #include "tensor/host_memory.h"
 #include "watch/fault_injection.h"
 #include "watch/fault_kind.h"
+#include "worker/checked_export.h"
 #include "worker/command_line.h"
 #include "worker/console.h"
 #include "worker/crash_report.h"
@@ -48,6 +49,7 @@ ExitCode run_command(const CommandLine& line, Communicator& world) {
           [&](const BenchArguments& arguments) { return run_bench(arguments, world); },
           [&](const VerifyArguments& arguments) { return run_verify(arguments, world); },
           [&](const InspectArguments& arguments) { return run_inspect(arguments, world); },
+          [&](const ExportArguments& arguments) { return run_export(arguments, world); },
           [&](const ConfigCommand&) { return world.rank() == 0 ? run_config() : ExitCode::kDone; }},
       line.command);
 }
@@ -75,6 +77,14 @@ const TrainArguments* training_of(const ParsedOrError& line) {
   const auto* train = std::get_if<TrainArguments>(&command->command);
   if (train == nullptr || train->is_dry_run) return nullptr;
   return command->launch.launcher == LaunchOptions::Launcher::kNone ? nullptr : train;
+}
+
+// An export of which a second process is to prove that it can be loaded.
+const ExportArguments* checked_export_of(const ParsedOrError& line) {
+  const auto* command = std::get_if<CommandLine>(&line.parsed);
+  if (line.error || command == nullptr) return nullptr;
+  const auto* arguments = std::get_if<ExportArguments>(&command->command);
+  return arguments == nullptr || !arguments->is_checked ? nullptr : arguments;
 }
 
 std::vector<std::string> own_words(int argc, const char* const* argv) {
@@ -204,6 +214,9 @@ int run(int argc, char** argv) {
   if (training != nullptr) {
     return static_cast<int>(
         supervise(std::get<CommandLine>(line.parsed), *training, own_words(argc, argv)));
+  }
+  if (const ExportArguments* checked = checked_export_of(line)) {
+    return run_checked_export(*checked, own_words(argc, argv));
   }
   if (starts_ranks(line)) {
     const auto& command = std::get<CommandLine>(line.parsed);

@@ -10,6 +10,7 @@
 #include "checkpoint/manifest.h"
 #include "checkpoint/step_folder.h"
 #include "config/resolved_yaml.h"
+#include "worker/exported_model.h"
 #include "worker/resume_point.h"
 #include "worker/saved_layout.h"
 #include "worker/together.h"
@@ -54,20 +55,24 @@ ResolvedModel resolve_model(const ModelArguments& arguments, Communicator& world
   const bool are_files =
       std::all_of(arguments.paths.begin(), arguments.paths.end(), is_config_file);
   if (are_files) {
-    return {resolve_config({arguments.paths, arguments.overrides}, ConfigUse::kModel, world),
-            {},
-            {},
-            {}};
+    ResolvedModel model;
+    model.config = resolve_config({arguments.paths, arguments.overrides}, ConfigUse::kModel, world);
+    return model;
   }
   if (arguments.paths.size() != 1) {
     throw ConfigError(fmt::format(
-        "expected either configuration files (.yaml) or one run folder or checkpoint, got {} paths "
-        "of which {} is not a .yaml file",
+        "expected either configuration files (.yaml) or one run folder, checkpoint or exported "
+        "folder, got {} paths of which {} is not a .yaml file",
         arguments.paths.size(),
         std::find_if_not(arguments.paths.begin(), arguments.paths.end(), is_config_file)
             ->string()));
   }
   ResolvedModel model;
+  if (is_exported_folder(arguments.paths.front())) {
+    together(world, [&] { model = exported_model(arguments.paths.front(), arguments.overrides); });
+    if (arguments.use_base) model.adapter_folder.clear();
+    return model;
+  }
   model.step_folder = valid_step_folder(arguments.paths.front(), world);
   together(world, [&] {
     const CheckpointManifest manifest = read_manifest(local_files(), model.step_folder);

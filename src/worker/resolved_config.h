@@ -17,11 +17,12 @@ namespace molora {
 // machines need not have the files. Collective. Throws: ConfigError on every rank.
 RunConfig resolve_config(const ConfigArguments& arguments, ConfigUse use, Communicator& world);
 
-// A model to use: its configuration, and the step folder of its adapter (empty: the untrained one).
+// A model to use: its configuration, and where its adapter is (both empty: the untrained one).
 struct ResolvedModel {
   RunConfig config;
-  std::filesystem::path step_folder;
-  // That the adapter was trained on; empty without a step folder.
+  std::filesystem::path step_folder;     // of a checkpoint
+  std::filesystem::path adapter_folder;  // in a published form (export/adapter_folder.h)
+  // That the adapter was trained on; empty where nothing says it.
   std::string base_fingerprint;
   std::string architecture;
   // Which way its experts were computed (worker/saved_layout.h).

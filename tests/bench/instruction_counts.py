@@ -29,8 +29,8 @@ MODEL = "tests/assets/models/stories260k"
 CONFIG = f"""
 model: {{path: {MODEL}}}
 adapter: {{num_experts: 4, experts_per_token: 2, lora_rank: 4, lora_alpha: 8, expert_compute: grouped}}
-data: {{train: [tests/assets/data/multitask/dev.jsonl], max_length: 256, chat_template: llama2}}
-train: {{global_batch_size: 4, micro_batch_size: 2, spike_factor: 0}}
+data: {{train: [tests/assets/data/multitask/dev.jsonl], max_length: 128, chat_template: llama2}}
+train: {{global_batch_size: 2, micro_batch_size: 1, spike_factor: 0}}
 checkpoint: {{every: 0, resume: none}}
 """
 

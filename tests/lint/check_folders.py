@@ -27,7 +27,7 @@ MAY_INCLUDE = {
     "train": ["model", "data", "parallel", "kernels", "device", "comm", "watch", "tensor", "config", "base"],
     "coord": ["config", "base"],
     "checkpoint": ["coord", "device", "comm", "watch", "tensor", "io", "config", "base"],
-    "export": ["model", "checkpoint", "comm", "tensor", "io", "config", "base"],
+    "export": ["model", "checkpoint", "device", "comm", "tensor", "io", "config", "base"],
     "generate": ["model", "device", "tensor", "base"],
     "eval": ["generate", "train", "model", "data", "tokenizer", "device", "comm", "watch", "tensor", "config", "base"],
     "launcher": ["watch", "config", "io", "base"],

@@ -1,0 +1,128 @@
+#include "export/export_format.h"
+
+#include <array>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+#include "model/adapter_placement.h"
+#include "model/linear_kind.h"
+
+namespace molora {
+
+namespace {
+
+constexpr std::array<std::pair<ExportFormat, std::string_view>, 3> kNames = {
+    {{ExportFormat::kPeft, "peft"},
+     {ExportFormat::kMing, "ming"},
+     {ExportFormat::kMerged, "merged"}}};
+
+// Linears whose adapter is this.
+std::vector<std::string> linears_with(const AdapterConfig& adapter, bool has_router,
+                                      TargetsConfig::Kind kind) {
+  std::vector<std::string> names;
+  for (const LinearKind linear : kLinearKinds) {
+    const AdapterSpec spec = adapter_spec(adapter, linear);
+    if (spec.kind == kind && spec.has_router() == has_router) {
+      names.emplace_back(linear_name(linear));
+    }
+  }
+  return names;
+}
+
+bool is_mlp(LinearKind kind) {
+  return kind == LinearKind::kGate || kind == LinearKind::kUp || kind == LinearKind::kDown;
+}
+
+// Every output of a token is a fixed matrix times it: no router.
+void check_plain(const AdapterConfig& adapter, ExportFormat format) {
+  const std::vector<std::string> mixed =
+      linears_with(adapter, /*has_router=*/true, TargetsConfig::experts);
+  if (mixed.empty()) return;
+  throw ConfigError(fmt::format(
+      "--format {} holds plain LoRA, but {} {} a mixture of {} experts whose router decides for "
+      "each token: no fixed matrix does the same. Use --format ming, or --approximate RANK for the "
+      "best single LoRA in the place of each mixture, with the divergence that it costs",
+      export_format_name(format), fmt::join(mixed, ", "), mixed.size() == 1 ? "has" : "have",
+      adapter.num_experts()));
+}
+
+void check_ming(const AdapterConfig& adapter) {
+  for (const LinearKind kind : kLinearKinds) {
+    const AdapterSpec spec = adapter_spec(adapter, kind);
+    if (spec.has_router() != is_mlp(kind)) {
+      throw ConfigError(fmt::format(
+          "--format ming has experts on gate_proj, up_proj and down_proj and plain LoRA or nothing "
+          "elsewhere, but {} has {}{}",
+          linear_name(kind), spec.has_router() ? "experts" : "none",
+          spec.has_router() ? "" : "; --format peft holds plain LoRA"));
+    }
+  }
+  if (linears_with(adapter, /*has_router=*/false, TargetsConfig::lora).empty()) {
+    throw ConfigError(
+        "--format ming is a PEFT folder with experts beside it: it needs plain LoRA on at least "
+        "one "
+        "of q_proj, k_proj, v_proj, o_proj");
+  }
+  if (adapter.router().gate() != RouterConfig::topk_softmax) {
+    throw ConfigError(fmt::format(
+        "--format ming knows the gate topk_softmax alone, but adapter.router.gate is {}",
+        RouterConfig::Gate_Name(adapter.router().gate())));
+  }
+}
+
+}  // namespace
+
+std::string_view export_format_name(ExportFormat format) {
+  for (const auto& [known, name] : kNames) {
+    if (known == format) return name;
+  }
+  return "?";
+}
+
+std::optional<ExportFormat> export_format_from_name(std::string_view name) {
+  for (const auto& [format, known] : kNames) {
+    if (known == name) return format;
+  }
+  return std::nullopt;
+}
+
+void check_export(const AdapterConfig& adapter, ExportFormat format) {
+  if (format == ExportFormat::kMing) {
+    check_ming(adapter);
+  } else {
+    check_plain(adapter, format);
+  }
+}
+
+AdapterConfig single_lora_config(const AdapterConfig& adapter, uint32_t lora_rank) {
+  AdapterConfig single = adapter;
+  TargetsConfig& targets = *single.mutable_targets();
+  const auto* fields = targets.GetDescriptor();
+  const auto* reflection = targets.GetReflection();
+  for (int i = 0; i < fields->field_count(); ++i) {
+    const auto* field = fields->field(i);
+    if (reflection->GetEnumValue(targets, field) == TargetsConfig::frozen) continue;
+    reflection->SetEnumValue(&targets, field, TargetsConfig::lora);
+  }
+  if (adapter.lora_rank() > lora_rank &&
+      !linears_with(adapter, false, TargetsConfig::lora).empty()) {
+    throw ConfigError(fmt::format(
+        "--approximate {}: the plain LoRA of {} has rank {}, expected at least that", lora_rank,
+        fmt::join(linears_with(adapter, false, TargetsConfig::lora), ", "), adapter.lora_rank()));
+  }
+  single.clear_num_experts();
+  single.clear_experts_per_token();
+  single.clear_router();
+  single.clear_frozen_experts();
+  single.set_rslora(false);
+  single.set_lora_rank(lora_rank);
+  single.set_lora_alpha(lora_rank);
+  return single;
+}
+
+}  // namespace molora
