@@ -68,6 +68,7 @@ class Planner {
 
   SurgeryPlan plan() {
     check_targets();
+    check_router_bias();
     if (refused_.empty()) {
       plan_dropped();
       plan_origins();
@@ -98,6 +99,16 @@ class Planner {
                          TargetsConfig::Kind_Name(before), TargetsConfig::Kind_Name(after),
                          TargetsConfig::Kind_Name(before)));
     }
+  }
+
+  // Added experts wait behind a low bias, which must be there and must be able to rise.
+  void check_router_bias() {
+    if (plan_.wanted.num_experts <= plan_.stored.num_experts || wanted_.adapter().router().bias()) {
+      return;
+    }
+    refuse("adapter.num_experts",
+           "experts are added behind a low router bias that training raises, but "
+           "adapter.router.bias is false: set it to true, or start a new run");
   }
 
   void plan_dropped() {

@@ -86,6 +86,8 @@ class FieldPairs {
     check("adapter.router.gate", adapter.router().gate() != RouterConfig().gate());
     check("adapter.router.balance_loss_coef", adapter.router().balance_loss_coef() != 0);
     check("adapter.router.z_loss_coef", adapter.router().z_loss_coef() != 0);
+    check("adapter.router.bias", !adapter.router().bias());
+    check("adapter.router.init_std", adapter.router().init_std() != 0);
     check("adapter.expert_dropout", adapter.expert_dropout() != 0);
     check("adapter.frozen_experts", adapter.frozen_experts_size() != 0);
     const ParallelConfig& parallel = config_.parallel();
@@ -212,7 +214,8 @@ std::vector<std::string> config_warnings(const RunConfig& config, const FieldPla
     warn("adapter.num_experts",
          "one expert per linear is plain LoRA: the router has nothing to choose");
   } else if (adapter.experts_per_token() == 1 &&
-             adapter.router().gate() == RouterConfig::topk_softmax) {
+             (adapter.router().gate() == RouterConfig::topk_softmax ||
+              adapter.router().gate() == RouterConfig::softmax_topk_renorm)) {
     warn("adapter.experts_per_token",
          "with the gate topk_softmax the one chosen expert always has weight 1, so the router gets "
          "no gradient from the language-model loss; use softmax_topk, or 2 experts per token");

@@ -68,7 +68,7 @@ void check_ming(const AdapterConfig& adapter) {
         "one "
         "of q_proj, k_proj, v_proj, o_proj");
   }
-  if (adapter.router().gate() != RouterConfig::topk_softmax) {
+  if (adapter_spec(adapter, LinearKind::kGate).gate != RouterConfig::topk_softmax) {
     throw ConfigError(fmt::format(
         "--format ming knows the gate topk_softmax alone, but adapter.router.gate is {}",
         RouterConfig::Gate_Name(adapter.router().gate())));

@@ -4,7 +4,7 @@
 //   lora_A   [E, r, in]    rows of A_e
 //   lora_B   [E, r, out]   columns of B_e, so that each expert is contiguous and the whole is the
 //                          [E * r, out] matrix of the bottleneck form
-//   router.weight [E, in], router.bias [E]
+//   router.weight [E, in], router.bias [E] (zeros that stay, without adapter.router.bias)
 // All in fp32 (fp64 when the model computes in fp64): they are the optimizer's master values.
 // Under tensor and expert parallelism a rank holds slices of these (model/adapter_placement.h).
 #pragma once
@@ -40,7 +40,8 @@ struct LinearAdapter {
 class AdapterSet {
  public:
   // Initialised as the reference does: A and router uniform in +-1/sqrt(in) (kaiming_uniform with
-  // a = sqrt(5); the default of a linear), B zero. Each tensor's numbers depend on the seed, its
+  // a = sqrt(5); the default of a linear), B zero; router weights normal where
+  // adapter.router.init_std asks for it. Each tensor's numbers depend on the seed, its
   // name and its expert alone.
   // Every layout begins with the same numbers.
   // REQUIRES: the sizes divide (plan/layout.h).

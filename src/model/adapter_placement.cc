@@ -45,7 +45,11 @@ AdapterSpec adapter_spec(const AdapterConfig& config, LinearKind kind) {
   spec.kind = target_kind(config.targets(), kind);
   const bool has_experts = spec.kind == TargetsConfig::experts;
   spec.num_experts = has_experts ? config.num_experts() : 1;
-  spec.gate = config.router().gate();
+  spec.gate = config.router().gate() == RouterConfig::softmax_topk_renorm
+                  ? RouterConfig::topk_softmax
+                  : config.router().gate();
+  spec.has_router_bias = config.router().bias();
+  spec.router_init_std = config.router().init_std();
   spec.experts_per_token = spec.gate == RouterConfig::dense_softmax
                                ? spec.num_experts
                                : std::min<int64_t>(config.experts_per_token(), spec.num_experts);

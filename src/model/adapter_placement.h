@@ -34,7 +34,10 @@ struct AdapterSpec {
   int64_t lora_rank = 1;          // r
   double scale = 1.0;             // alpha / r, or alpha / sqrt(r)
   double dropout = 0.0;
+  // softmax_topk_renorm is there as topk_softmax, which gives the same numbers.
   RouterConfig::Gate gate = RouterConfig::topk_softmax;
+  bool has_router_bias = true;               // else it is 0 and stays so
+  double router_init_std = 0.0;              // 0: uniform as a linear's
   std::vector<int64_t> frozen_experts = {};  // ascending; none of a plain LoRA
 
   bool has_router() const { return kind == TargetsConfig::experts && num_experts > 1; }

@@ -51,6 +51,7 @@ struct Parameter {
   // Rows of dimension 0 of `value` that keep their values and their moments, ascending: their
   // gradient counts as zero, and no update, decay included, reaches them.
   std::vector<int64_t> frozen_rows = {};
+  bool is_lora_B = false;  // what LoRA+ gives a learning rate of its own
 };
 
 }  // namespace molora

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -39,6 +40,16 @@ void fill_elements(Number* data, int64_t count, double bound, uint64_t key, uint
   }
 }
 
+// Element `index` of the stream of normal numbers: the cosine or the sine of a pair of words.
+double normal_number(uint64_t key, uint64_t index) {
+  const PhiloxBlock words = stream_block(key, index / 4);
+  const size_t pair = index % 4 / 2 * 2;
+  // In (0, 1]: the logarithm of 0 is none.
+  const double radius = std::sqrt(-2.0 * std::log(1.0 - philox_unit(words[pair])));
+  const double angle = 2.0 * std::numbers::pi * philox_unit(words[pair + 1]);
+  return radius * (index % 2 == 0 ? std::cos(angle) : std::sin(angle));
+}
+
 // The channels [channels.begin, channels.end) of one token's mask. A block of four words serves
 // four neighbouring channels.
 template <typename Number>
@@ -66,6 +77,19 @@ void fill_uniform(Tensor& tensor, double bound, uint64_t key, uint64_t first_ind
     at::parallel_for(0, tensor.numel(), 4096, [&](int64_t begin, int64_t end) {
       fill_elements(data + begin, end - begin, bound, key,
                     first_index + static_cast<uint64_t>(begin));
+    });
+  });
+}
+
+void fill_normal(Tensor& tensor, double deviation, uint64_t key, uint64_t first_index) {
+  MOLORA_CHECK(tensor.is_contiguous() && tensor.is_cpu());
+  AT_DISPATCH_FLOATING_TYPES(tensor.scalar_type(), "fill_normal", [&] {
+    auto* data = tensor.data_ptr<scalar_t>();
+    at::parallel_for(0, tensor.numel(), 1024, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        data[i] = static_cast<scalar_t>(deviation *
+                                        normal_number(key, first_index + static_cast<uint64_t>(i)));
+      }
     });
   });
 }

@@ -14,6 +14,10 @@ using at::Tensor;
 // tensor: contiguous, fp32 or fp64, CPU.
 void fill_uniform(Tensor& tensor, double bound, uint64_t key, uint64_t first_index);
 
+// The same with normal numbers of this deviation (Box and Muller 1958): elements 2i and 2i + 1 are
+// made of the same two words.
+void fill_normal(Tensor& tensor, double deviation, uint64_t key, uint64_t first_index);
+
 // Which masks: with what probability a channel is dropped, and which stream of random numbers.
 struct Dropout {
   double p = 0.0;

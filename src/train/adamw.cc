@@ -6,7 +6,6 @@
 
 #include "base/check.h"
 #include "device/compute_device.h"
-#include "kernels/adamw_step.h"
 
 namespace molora {
 
@@ -50,6 +49,7 @@ AdamW::AdamW(std::vector<Parameter> parameters, const TrainConfig& config)
       beta2_(config.adam_beta2()),
       eps_(config.adam_eps()),
       weight_decay_(config.weight_decay()),
+      lora_plus_ratio_(config.lora_plus_ratio()),
       is_offloaded_(config.offload_optimizer() && !parameters_.empty() &&
                     !parameters_.front().value.is_cpu()) {
   for (const Parameter& parameter : parameters_) {
@@ -64,18 +64,28 @@ void AdamW::update(const std::vector<Tensor>& gradients, double learning_rate,
   const at::NoGradGuard no_grad;
   ++num_updates_;
   std::vector<AdamWTensor> tensors;
+  std::vector<AdamWTensor> faster;  // those with a learning rate of their own
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& parameter = parameters_[i];
-    tensors.push_back({parameter.value.detach(), first_[i], second_[i], gradients[i].contiguous(),
-                       parameter.frozen_rows});
+    const bool is_faster = parameter.is_lora_B && lora_plus_ratio_ != 1.0;
+    (is_faster ? faster : tensors)
+        .push_back({parameter.value.detach(), first_[i], second_[i], gradients[i].contiguous(),
+                    parameter.frozen_rows});
   }
-  const AdamWSettings settings = {.learning_rate = learning_rate,
-                                  .beta1 = beta1_,
-                                  .beta2 = beta2_,
-                                  .eps = eps_,
-                                  .weight_decay = weight_decay_,
-                                  .num_updates = num_updates_,
-                                  .gradient_scale = gradient_scale};
+  AdamWSettings settings = {.learning_rate = learning_rate,
+                            .beta1 = beta1_,
+                            .beta2 = beta2_,
+                            .eps = eps_,
+                            .weight_decay = weight_decay_,
+                            .num_updates = num_updates_,
+                            .gradient_scale = gradient_scale};
+  step(tensors, settings);
+  if (faster.empty()) return;
+  settings.learning_rate = learning_rate * lora_plus_ratio_;
+  step(faster, settings);
+}
+
+void AdamW::step(std::vector<AdamWTensor>& tensors, const AdamWSettings& settings) const {
   if (is_offloaded_) {
     update_on_host(tensors, settings);
   } else {

@@ -1,5 +1,6 @@
 // AdamW over the trained tensors (Loshchilov & Hutter 2017, arXiv 1711.05101), as torch.optim.AdamW
-// computes it.
+// computes it, with a learning rate of its own for the B of low-rank pairs (LoRA+, Hayou et al.
+// 2024, arXiv 2402.12354).
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,7 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/adamw_step.h"
 #include "model/adapter.h"
 #include "run_config.pb.h"
 
@@ -27,7 +29,8 @@ class AdamW {
   const std::vector<Parameter>& parameters() const { return parameters_; }
 
   // One update with these gradients (one per parameter, same shape and type), each times
-  // gradient_scale. Frozen rows keep their values and moments to the bit.
+  // gradient_scale; of a B with learning_rate times train.lora_plus_ratio. Frozen rows keep their
+  // values and moments to the bit.
   void update(const std::vector<Tensor>& gradients, double learning_rate,
               double gradient_scale = 1.0);
 
@@ -38,11 +41,14 @@ class AdamW {
   const std::vector<Tensor>& second_moments() const { return second_; }
 
  private:
+  void step(std::vector<AdamWTensor>& tensors, const AdamWSettings& settings) const;
+
   std::vector<Parameter> parameters_;
   double beta1_;
   double beta2_;
   double eps_;
   double weight_decay_;
+  double lora_plus_ratio_;
   bool is_offloaded_;
   std::vector<Tensor> first_;
   std::vector<Tensor> second_;

@@ -103,6 +103,11 @@ inline std::vector<SpecialCase> cases_of_routing() {
   of = OracleCase{};
   of.adapter.mutable_router()->set_gate(RouterConfig::dense_softmax);
   cases.push_back({"EveryExpertForEveryToken", of});
+  of = OracleCase{};
+  of.adapter.mutable_router()->set_bias(false);
+  of.adapter.mutable_router()->set_gate(RouterConfig::softmax_topk_renorm);
+  of.lora_plus_ratio = 8.0;
+  cases.push_back({"NoRouterBiasAndLoraPlus", of});
   return cases;
 }
 

@@ -138,6 +138,7 @@ struct OracleCase {
   uint32_t micro_batch_size = 2;
   TrainConfig::Recompute recompute = TrainConfig::none;
   double weight_decay = 0.01;
+  double lora_plus_ratio = 1.0;
   std::optional<BlockFormat> quantization = std::nullopt;
   std::function<void(AdapterSet&)> prepare = [](AdapterSet&) {};
   RowsOfStep rows = [](int64_t step, int32_t vocab) { return random_rows(5, 1000 * step, vocab); };
@@ -155,6 +156,7 @@ class Oracle {
     shape.micro_batch_size = of_.micro_batch_size;
     shape.recompute = of_.recompute;
     shape.weight_decay = of_.weight_decay;
+    shape.lora_plus_ratio = of_.lora_plus_ratio;
     shape.layout.quantization = of_.quantization;
     shape.prepare = of_.prepare;
     return train_on_threads(folder_.path(), of_.adapter, shape, kOracleSteps, of_.rows);

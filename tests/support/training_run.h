@@ -33,6 +33,7 @@ struct RunShape {
   TrainConfig::Recompute recompute = TrainConfig::none;
   at::ScalarType type = at::kDouble;
   double weight_decay = 0.0;
+  double lora_plus_ratio = 1.0;
   RankThreadOptions threads;
   Mesh::MakeCommunicator make_communicator;  // of ranks on GPUs
   std::string faults;                        // as MOLORA_FAULT
@@ -54,10 +55,10 @@ class WholeTensors {
     const bool is_new = place.isnan().all().item<bool>();
     if (!is_new && !at::equal(place, slice) && fault_.empty()) {
       const at::Tensor apart = (place.to(at::kDouble) - slice.to(at::kDouble)).abs();
-      fault_ = fmt::format("{}: replicas differ in {} of {} numbers, by up to {} ({} are NaN)",
-                           parameter.name, place.ne(slice).sum().item<int64_t>(), slice.numel(),
-                           apart.nan_to_num().max().item<double>(),
-                           apart.isnan().sum().item<int64_t>());
+      fault_ =
+          fmt::format("{}: replicas differ in {} of {} numbers, by up to {} ({} are NaN)",
+                      parameter.name, place.ne(slice).sum().item<int64_t>(), slice.numel(),
+                      apart.nan_to_num().max().item<double>(), apart.isnan().sum().item<int64_t>());
     }
     place.copy_(slice);
   }
@@ -197,6 +198,7 @@ inline std::vector<StepResult> train_one_rank(const TrainingTask& task, Communic
   train.set_activation_checkpointing(shape.recompute);
   train.set_clip_norm(0.5);
   train.set_weight_decay(shape.weight_decay);
+  train.set_lora_plus_ratio(shape.lora_plus_ratio);
   // Gradients far below this are rounding noise in fp32; their direction must not count.
   train.set_adam_eps(1e-4);
   TrainedModel run(task.model, task.adapter, Mesh(world, mesh_of, shape.make_communicator),

@@ -85,6 +85,7 @@ class NcclOracle : public ::testing::Test {
     shape.micro_batch_size = of.micro_batch_size;
     shape.recompute = of.recompute;
     shape.weight_decay = of.weight_decay;
+    shape.lora_plus_ratio = of.lora_plus_ratio;
     shape.prepare = of.prepare;
     shape.make_communicator = of_device;
     auto outcome = std::make_unique<RunOutcome>();

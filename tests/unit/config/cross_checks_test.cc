@@ -72,8 +72,16 @@ TEST(CrossChecks, RefuseRouterSettingsWithoutExperts) {
       "adapter.targets is 'experts'; remove it, or set one");
 }
 
+TEST(CrossChecks, RefuseHowARouterBeginsWithoutExperts) {
+  EXPECT_EQ(config_faults(kAllLora, {"adapter.router.bias=false", "adapter.router.init_std=0.02"}),
+            "--set 'adapter.router.bias=false': adapter.router.bias: has no effect: no linear in "
+            "adapter.targets is 'experts'; remove it, or set one\n"
+            "  --set 'adapter.router.init_std=0.02': adapter.router.init_std: has no effect: no "
+            "linear in adapter.targets is 'experts'; remove it, or set one");
+}
+
 TEST(CrossChecks, AcceptRouterDefaultsWithoutExperts) {
-  EXPECT_EQ(config_faults(kAllLora, {"adapter.router.gate=topk_softmax",
+  EXPECT_EQ(config_faults(kAllLora, {"adapter.router.gate=topk_softmax", "adapter.router.bias=true",
                                      "adapter.router.z_loss_coef=0", "adapter.expert_dropout=0"}),
             "");
 }

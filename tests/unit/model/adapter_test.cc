@@ -53,6 +53,55 @@ TEST(AdapterSet, StartsAsTheReferenceDoes) {
   }
 }
 
+TEST(AdapterSet, ARouterWithoutBiasHasOneThatIsZeroAndStays) {
+  AdapterConfig config;
+  config.mutable_router()->set_bias(false);
+  const AdapterSet adapters(tiny(), config, 1, at::kDouble);
+  const AdapterSet with_bias(tiny(), AdapterConfig(), 1, at::kDouble);
+  size_t routers = 0;
+  for (size_t i = 0; i < adapters.parameters().size(); ++i) {
+    const Parameter& parameter = adapters.parameters()[i];
+    if (!parameter.name.ends_with(".router.bias")) {
+      EXPECT_TRUE(parameter.value.equal(with_bias.parameters()[i].value)) << parameter.name;
+      EXPECT_TRUE(parameter.frozen_rows.empty()) << parameter.name;
+      continue;
+    }
+    ++routers;
+    EXPECT_EQ(parameter.value.count_nonzero().item<int64_t>(), 0) << parameter.name;
+    EXPECT_EQ(parameter.frozen_rows, (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6, 7}));
+    EXPECT_GT(with_bias.parameters()[i].value.abs().max().item<double>(), 0.0);
+  }
+  EXPECT_EQ(routers, 6u);
+  EXPECT_EQ(count_adapter_parameters(tiny(), AdapterConfig()).routers -
+                count_adapter_parameters(tiny(), config).routers,
+            6 * 8);
+}
+
+TEST(AdapterSet, RouterWeightsBeginNormalWhereThatIsAskedFor) {
+  AdapterConfig config;
+  config.set_num_experts(64);
+  config.mutable_router()->set_init_std(0.02);
+  const AdapterSet adapters(tiny(), config, 1, at::kDouble);
+  const LinearAdapter& down = *adapters.find(0, LinearKind::kDown);
+  EXPECT_NEAR(down.router_weight.std().item<double>(), 0.02, 0.002);
+  EXPECT_GT(down.router_weight.abs().max().item<double>(), 0.04);  // uniform would end at 0.035
+  const AdapterSet uniform(
+      tiny(),
+      [] {
+        AdapterConfig of;
+        of.set_num_experts(64);
+        return of;
+      }(),
+      1, at::kDouble);
+  EXPECT_TRUE(down.lora_A.equal(uniform.find(0, LinearKind::kDown)->lora_A));
+}
+
+TEST(AdapterSet, TheRenormalisedGateIsTheOneOverTheKeptLogits) {
+  AdapterConfig config;
+  config.mutable_router()->set_gate(RouterConfig::softmax_topk_renorm);
+  EXPECT_EQ(adapter_spec(config, LinearKind::kUp).gate, RouterConfig::topk_softmax);
+}
+
 TEST(AdapterSet, NumbersDependOnSeedNameAndExpertAlone) {
   AdapterConfig four;
   four.set_num_experts(4);

@@ -31,6 +31,31 @@ TEST(FillUniform, ElementsAreTheWordsOfTheStreamInOrder) {
   }
 }
 
+TEST(FillNormal, SliceEqualsThePartOfTheWhole) {
+  Tensor whole = at::empty({100}, at::kDouble);
+  Tensor slice = at::empty({30}, at::kDouble);
+  fill_normal(whole, 0.5, 99, 0);
+  for (const int64_t begin : {40, 41, 42, 43}) {
+    fill_normal(slice, 0.5, 99, static_cast<uint64_t>(begin));
+    EXPECT_TRUE(whole.slice(0, begin, begin + 30).equal(slice)) << begin;
+  }
+}
+
+// Moments up to the fourth, and the share beyond two deviations; neighbours are not correlated.
+TEST(FillNormal, HasTheMomentsOfTheDistribution) {
+  constexpr int64_t kCount = 200000;
+  Tensor x = at::empty({kCount}, at::kDouble);
+  fill_normal(x, 3.0, 7, 0);
+  EXPECT_TRUE(x.isfinite().all().item<bool>());
+  const Tensor z = x / 3.0;
+  EXPECT_NEAR(z.mean().item<double>(), 0.0, 0.01);
+  EXPECT_NEAR(z.square().mean().item<double>(), 1.0, 0.015);
+  EXPECT_NEAR(z.pow(3).mean().item<double>(), 0.0, 0.03);
+  EXPECT_NEAR(z.pow(4).mean().item<double>(), 3.0, 0.1);
+  EXPECT_NEAR(z.abs().gt(2.0).to(at::kDouble).mean().item<double>(), 0.0455, 0.002);
+  EXPECT_NEAR((z.slice(0, 0, kCount - 1) * z.slice(0, 1)).mean().item<double>(), 0.0, 0.01);
+}
+
 TEST(FillUniform, HasTheMomentsOfTheDistribution) {
   Tensor x = at::empty({100000}, at::kDouble);
   fill_uniform(x, 2.0, 7, 0);

@@ -33,6 +33,32 @@ TEST(AdamW, EqualsItsFormulas) {
   EXPECT_EQ(adamw.num_updates(), 2);
 }
 
+// LoRA+: as if B had an optimizer of its own with that learning rate, weight decay included.
+TEST(AdamW, BHasALearningRateOfItsOwn) {
+  TrainConfig config;
+  config.set_weight_decay(0.1);
+  config.set_lora_plus_ratio(16.0);
+  std::vector<Parameter> together = {{"a", at::randn({5}, at::kDouble)},
+                                     {"b", at::randn({2, 3}, at::kDouble)}};
+  together[1].is_lora_B = true;
+  const std::vector<Parameter> a = {{"a", together[0].value.clone()}};
+  const std::vector<Parameter> b = {{"b", together[1].value.clone()}};
+  AdamW adamw(together, config);
+  config.set_lora_plus_ratio(1.0);
+  AdamW of_a(a, config);
+  AdamW of_b(b, config);
+  for (int step = 1; step <= 3; ++step) {
+    const Tensor gradient_a = at::randn({5}, at::kDouble);
+    const Tensor gradient_b = at::randn({2, 3}, at::kDouble);
+    adamw.update({gradient_a, gradient_b}, 0.01 * step, 0.5);
+    of_a.update({gradient_a}, 0.01 * step, 0.5);
+    of_b.update({gradient_b}, 0.16 * step, 0.5);
+  }
+  EXPECT_TRUE(together[0].value.equal(a[0].value));
+  EXPECT_TRUE(at::allclose(together[1].value, b[0].value, 1e-14, 1e-14));
+  EXPECT_EQ(adamw.num_updates(), 3);
+}
+
 TEST(AdamW, StateThatIsRestoredGoesOnWithTheSameBits) {
   const TrainConfig config;
   const std::vector<Parameter> a = {{"p", at::randn({5})}};
