@@ -7,6 +7,7 @@
 #   setup.sh fuzz        what the fuzz targets need: clang with libFuzzer as well, but no LibTorch
 #   setup.sh python      what the tests of exported folders load them with: PyTorch, transformers, PEFT (5 GB)
 #   setup.sh slurm       what the tests of cluster/ need: Slurm, network tools, models of the Kubernetes API
+#   setup.sh bench       what tests/bench/instruction_counts.py needs: valgrind
 #   setup.sh image       what the build of the container in chroots needs
 #   setup.sh lint        what `./run lint` runs; version 14 of the clang tools, whose format it is
 set -euo pipefail
@@ -193,8 +194,9 @@ case ${1:-} in
     # libpmix-dev: Slurm looks for libpmix.so, the name that only this package has.
     install_packages slurm-wlm slurm-wlm-basic-plugins munge libpmix-dev iproute2 procps python3-yaml python3-kubernetes
     ;;
+  bench) install_packages valgrind ;;
   image) install_packages mmdebstrap ;;
   lint) install_packages clang-format-14 clang-tidy-14 shellcheck ;;
-  *) die "tools/setup.sh knows cuda, python, fuzz, slurm, image and lint, not '$1'" ;;
+  *) die "tools/setup.sh knows cuda, python, fuzz, slurm, bench, image and lint, not '$1'" ;;
 esac
 bash "$(dirname "$0")/find_compiler.sh" >/dev/null || exit 1
