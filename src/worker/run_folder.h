@@ -2,6 +2,7 @@
 //
 //   config.yaml                 the resolved configuration of the latest start
 //   metrics.jsonl               one line per step and evaluation
+//   tensorboard/                the same for TensorBoard, when train.tensorboard asks for it
 //   results.txt                 the table of the last evaluation
 //   traces/step-3.json          what all ranks did in a step of train.trace_steps
 //   checkpoints/step-00000100/  committed checkpoints (checkpoint/step_folder.h)
@@ -24,6 +25,7 @@ class RunFolder {
   const std::filesystem::path& root() const { return root_; }
   std::filesystem::path config() const { return root_ / "config.yaml"; }
   std::filesystem::path metrics() const { return root_ / "metrics.jsonl"; }
+  std::filesystem::path tensorboard() const { return root_ / "tensorboard"; }
   std::filesystem::path results() const { return root_ / "results.txt"; }
   std::filesystem::path trace(int64_t step) const {
     return root_ / "traces" / ("step-" + std::to_string(step) + ".json");

@@ -1,9 +1,13 @@
 #include "worker/run_report.h"
 
+#include <chrono>
+
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
 #include "io/file.h"
+#include "report/metrics_events.h"
+#include "report/metrics_scalars.h"
 #include "report/results_table.h"
 #include "report/task_json.h"
 #include "worker/traffic_meter.h"
@@ -50,13 +54,32 @@ RunReport::RunReport(const RunFolder& folder, const AdapterSet& adapters, const 
       line_({.num_steps = options.num_steps,
              .log_every = options.log_every,
              .style = options.progress}) {
+  if (options.has_tensorboard) {
+    const bool is_first = !has_event_files(folder.tensorboard());
+    events_.emplace(folder.tensorboard(), options.steps_done == 0 ? 0 : options.steps_done + 1);
+    // Steps from before it was asked for.
+    if (is_first && !metrics_.is_empty()) append_metrics(folder.metrics(), *events_);
+  }
   if (!metrics_.is_empty()) return;
   const json line = {{"type", "run"},
                      {"step", 0},
                      {"num_steps", options.num_steps},
                      {"routers", router_names(adapters)},
                      {"timing", {{"ranks", options.world_size}}}};
+  append(line);
+}
+
+void RunReport::append(const json& line) {
   metrics_.append(line.dump());
+  if (!events_) return;
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  events_->append(line.at("step").get<int64_t>(), std::chrono::duration<double>(now).count(),
+                  metrics_scalars(line));
+}
+
+void RunReport::sync() {
+  metrics_.sync();
+  if (events_) events_->sync();
 }
 
 void RunReport::step_done(const StepResult& result, const Progress& progress,
@@ -82,7 +105,7 @@ void RunReport::step_done(const StepResult& result, const Progress& progress,
   line["timing"] = {{"seconds", seconds},
                     {"tokens_per_second", static_cast<double>(result.tokens) / seconds}};
   if (result.check) line["timing"]["recomputed"] = step_check_json(*result.check);
-  metrics_.append(line.dump());
+  append(line);
   line_.step_done({.step = progress.step(),
                    .loss = result.loss,
                    .learning_rate = result.learning_rate,
@@ -96,13 +119,13 @@ void RunReport::evaluated(int64_t steps_done, const std::vector<TaskResult>& res
                      {"step", steps_done},
                      {"loss", overall_loss(results)},
                      {"tasks", task_results_json(results)}};
-  metrics_.append(line.dump());
+  append(line);
   spdlog::info("step {}: held-out loss {:.4f}", steps_done, overall_loss(results));
 }
 
 void RunReport::ranks(int64_t steps_done, const RankUsages& usages, double straggler_factor) {
   const json line = {{"type", "ranks"}, {"step", steps_done}, {"timing", rank_usages_json(usages)}};
-  metrics_.append(line.dump());
+  append(line);
   for (const std::string& warning : straggler_warnings(usages, straggler_factor)) {
     spdlog::warn("{}", warning);
   }

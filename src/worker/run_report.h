@@ -3,12 +3,16 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include <nlohmann/json_fwd.hpp>
 
 #include "checkpoint.pb.h"
 #include "comm/mesh.h"
 #include "model/adapter.h"
+#include "report/event_file.h"
 #include "report/metrics_file.h"
 #include "report/progress_line.h"
 #include "report/rank_report.h"
@@ -24,6 +28,7 @@ class RunReport {
     int64_t steps_done = 0;  // when the run starts or goes on
     int64_t log_every = 1;
     int world_size = 1;
+    bool has_tensorboard = false;  // whether to write event files as well
     ProgressLine::Style progress = ProgressLine::Style::kLines;
   };
   // Opens the metrics file and drops what it holds of steps that will be done again.
@@ -40,10 +45,13 @@ class RunReport {
   void ranks(int64_t steps_done, const RankUsages& usages, double straggler_factor);
   void show_phase(const std::string& phase) { line_.show_phase(phase); }
   // Brings the metrics to the device.
-  void sync() { metrics_.sync(); }
+  void sync();
 
  private:
+  void append(const nlohmann::json& line);
+
   MetricsFile metrics_;
+  std::optional<EventFile> events_;
   ProgressLine line_;
 };
 

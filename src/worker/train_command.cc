@@ -144,6 +144,7 @@ TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& argument
                            .steps_done = progress_.step(),
                            .log_every = config_.train().log_every(),
                            .world_size = world_.size(),
+                           .has_tensorboard = config_.train().tensorboard(),
                            .progress = progress_style(arguments.progress)});
   });
   start_saver(identity);

@@ -93,6 +93,7 @@ TEST(ResumeChanges, TheFreeFieldsAreThese) {
       "train.max_nonfinite_steps",
       "train.log_every",
       "train.trace_steps",
+      "train.tensorboard",
       "train.offload_optimizer",
       "train.spike_factor",  // the trained numbers do not depend on it
       "eval.every",
