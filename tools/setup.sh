@@ -9,6 +9,7 @@
 #   setup.sh slurm       what the tests of cluster/ need: Slurm, network tools, models of the Kubernetes API
 #   setup.sh bench       what tests/bench/instruction_counts.py needs: valgrind
 #   setup.sh image       what the build of the container in chroots needs
+#   setup.sh pictures    what the slow tests of pictures need: Chromium, TensorBoard in a venv of its own
 #   setup.sh lint        what `./run lint` runs; version 14 of the clang tools, whose format it is
 set -euo pipefail
 # shellcheck source=tools/fetch.sh
@@ -171,6 +172,18 @@ install_python() {
   cp "$requirements" "$folder/complete"
 }
 
+# Chromium is a package of Debian; Ubuntu has it as a snap only, which runs nothing of /tmp.
+install_pictures() {
+  install_packages chromium fonts-dejavu-core
+  local venv=$MOLORA_CACHE/tensorboard-2.21.0
+  [[ -f $venv/complete ]] && return
+  say "installing TensorBoard 2.21.0 into $venv"
+  python3 -m venv "$venv"
+  # It still asks setuptools for pkg_resources, which later versions do not have.
+  "$venv/bin/pip" install --quiet tensorboard==2.21.0 'setuptools<81' || die "pip could not install tensorboard"
+  touch "$venv/complete"
+}
+
 case ${1:-} in
   "")
     install_packages "${packages[@]}"
@@ -196,7 +209,8 @@ case ${1:-} in
     ;;
   bench) install_packages valgrind ;;
   image) install_packages mmdebstrap ;;
+  pictures) install_pictures ;;
   lint) install_packages clang-format-14 clang-tidy-14 shellcheck ;;
-  *) die "tools/setup.sh knows cuda, python, fuzz, slurm, bench, image and lint, not '$1'" ;;
+  *) die "tools/setup.sh knows cuda, python, fuzz, slurm, bench, image, pictures and lint, not '$1'" ;;
 esac
 bash "$(dirname "$0")/find_compiler.sh" >/dev/null || exit 1

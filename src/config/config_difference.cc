@@ -72,6 +72,13 @@ class Leaves {
 
 }  // namespace
 
+std::vector<ConfigValue> config_values(const RunConfig& config) {
+  std::vector<ConfigValue> values;
+  const Leaves leaves(config);
+  for (const Leaf& leaf : leaves.all()) values.push_back({leaf.name, leaf.text});
+  return values;
+}
+
 std::vector<ConfigChange> config_changes(const RunConfig& a, const RunConfig& b) {
   const Leaves before(a);
   const Leaves after(b);

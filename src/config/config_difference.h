@@ -8,6 +8,15 @@
 
 namespace molora {
 
+// A field and its value as YAML text.
+struct ConfigValue {
+  std::string name;  // "data.train[0].path"
+  std::string text;
+};
+
+// Every field, in the order of the schema; one that is not set has its default.
+std::vector<ConfigValue> config_values(const RunConfig& config);
+
 // A field whose value differs.
 struct ConfigChange {
   std::string name;    // "data.train[0].path"

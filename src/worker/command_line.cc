@@ -317,6 +317,30 @@ void add_inspect(CLI::App& app, InspectArguments& inspect) {
   command.add_option("--json", inspect.json_path, "Also write all numbers to this file");
 }
 
+void add_report(CLI::App& app, ReportArguments& report) {
+  CLI::App& command = *app.add_subcommand(
+      "report",
+      "Pictures of a run, or of several side by side: one HTML page that needs nothing "
+      "else");
+  command.add_option("runs", report.runs, "Run folders")->required();
+  command.add_option("--output,-o", report.output,
+                     "The page (default: report.html in the first run's folder)");
+  command.add_option("--tensorboard", report.tensorboard,
+                     "Write TensorBoard event files into this folder instead (with --output: as "
+                     "well)");
+}
+
+void add_watch(CLI::App& app, WatchArguments& watch) {
+  CLI::App& command = *app.add_subcommand(
+      "watch",
+      "A run in the terminal while it goes on: progress, losses, speed, experts, faults. "
+      "Ends with the run");
+  command.add_option("run", watch.run, "The run's folder; it need not be there yet")->required();
+  command.add_flag("--once", watch.is_once, "Print what there is, and end");
+  command.add_option("--every", watch.every_seconds, "Seconds between looks (default 1)")
+      ->check(CLI::Range(0.05, 3600.0));
+}
+
 }  // namespace
 
 std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const char* const* argv) {
@@ -339,6 +363,8 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   VerifyArguments verify;
   InspectArguments inspect;
   ExportArguments export_arguments;
+  ReportArguments report;
+  WatchArguments watch;
   add_train(app, train);
   add_eval(app, eval);
   add_generate(app, generate);
@@ -347,6 +373,8 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   add_verify(app, verify);
   add_inspect(app, inspect);
   add_export(app, export_arguments);
+  add_report(app, report);
+  add_watch(app, watch);
   CommandLine line;
   for (const char* name : {"train", "bench"}) {
     add_launch(*app.get_subcommand(name), line.launch, line.is_print_command);
@@ -385,6 +413,8 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   if (app.got_subcommand("verify")) line.command = verify;
   if (app.got_subcommand("inspect")) line.command = inspect;
   if (app.got_subcommand("export")) line.command = export_arguments;
+  if (app.got_subcommand("report")) line.command = report;
+  if (app.got_subcommand("watch")) line.command = watch;
   if (app.got_subcommand("config")) line.command = ConfigCommand();
   return line;
 }

@@ -14,7 +14,8 @@ struct ConfigCommand {};
 
 struct CommandLine {
   std::variant<TrainArguments, EvalArguments, GenerateArguments, PlanArguments, BenchArguments,
-               VerifyArguments, InspectArguments, ExportArguments, ConfigCommand>
+               VerifyArguments, InspectArguments, ExportArguments, ReportArguments, WatchArguments,
+               ConfigCommand>
       command;
   LogVerbosity verbosity = LogVerbosity::kNormal;
   // Of train, eval, generate and bench: where the ranks run. For a process that is a rank already

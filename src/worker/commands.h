@@ -159,6 +159,24 @@ struct ExportArguments {
 // Writes a trained adapter as the Python world keeps it. One rank.
 ExitCode run_export(const ExportArguments& arguments, Communicator& world);
 
+struct ReportArguments {
+  std::vector<std::filesystem::path> runs;
+  std::filesystem::path output;       // of the page; "": report.html in the first run's folder
+  std::filesystem::path tensorboard;  // write event files into this folder; "": none
+};
+
+// Writes a page with pictures of runs, or event files. Needs neither model, data nor ranks.
+ExitCode run_report(const ReportArguments& arguments);
+
+struct WatchArguments {
+  std::filesystem::path run;
+  bool is_once = false;      // print what there is, and end
+  double every_seconds = 1;  // between looks
+};
+
+// Shows a run as it goes on, until it is over. Needs neither model, data nor ranks.
+ExitCode run_watch(const WatchArguments& arguments);
+
 // Prints every field of the configuration with its meaning, default and constraints.
 ExitCode run_config();
 

@@ -50,6 +50,12 @@ ExitCode run_command(const CommandLine& line, Communicator& world) {
           [&](const VerifyArguments& arguments) { return run_verify(arguments, world); },
           [&](const InspectArguments& arguments) { return run_inspect(arguments, world); },
           [&](const ExportArguments& arguments) { return run_export(arguments, world); },
+          [&](const ReportArguments& arguments) {
+            return world.rank() == 0 ? run_report(arguments) : ExitCode::kDone;
+          },
+          [&](const WatchArguments& arguments) {
+            return world.rank() == 0 ? run_watch(arguments) : ExitCode::kDone;
+          },
           [&](const ConfigCommand&) { return world.rank() == 0 ? run_config() : ExitCode::kDone; }},
       line.command);
 }
@@ -203,6 +209,18 @@ bool starts_ranks(const ParsedOrError& line) {
          command->is_print_command;
 }
 
+// Commands that look at a run's folder alone start without MPI; nothing where it is another one.
+std::optional<ExitCode> run_without_ranks(const ParsedOrError& line) {
+  const auto* command = std::get_if<CommandLine>(&line.parsed);
+  if (line.error || command == nullptr) return std::nullopt;
+  setup_logging(0, 1, command->verbosity);
+  if (const auto* report = std::get_if<ReportArguments>(&command->command)) {
+    return run_report(*report);
+  }
+  if (const auto* watch = std::get_if<WatchArguments>(&command->command)) return run_watch(*watch);
+  return std::nullopt;
+}
+
 int run(int argc, char** argv) {
   const ParsedOrError line = parse(argc, argv);
   const TrainArguments* training = training_of(line);
@@ -218,6 +236,7 @@ int run(int argc, char** argv) {
   if (const ExportArguments* checked = checked_export_of(line)) {
     return run_checked_export(*checked, own_words(argc, argv));
   }
+  if (const auto code = run_without_ranks(line)) return static_cast<int>(*code);
   if (starts_ranks(line)) {
     const auto& command = std::get<CommandLine>(line.parsed);
     if (!command.is_print_command) return run_unwatched(command.launch, own_words(argc, argv));

@@ -29,6 +29,20 @@ TEST(ConfigDifference, NamesItemsThatOnlyOneSideHas) {
                   "data.eval[1].format: (none) -> auto", "data.eval[1].task: (none) -> \"t\""));
 }
 
+// Applied as overrides to nothing, the values of a configuration give it again.
+TEST(ConfigDifference, ValuesAreAllThatAConfigurationSays) {
+  const RunConfig config =
+      config_from("seed: 7\ndata: {eval: [a], max_length: 64}\nadapter: {targets: {q_proj: lora}}");
+  std::vector<std::string> overrides;
+  for (const ConfigValue& value : config_values(config)) {
+    if (value.name.find('[') == std::string::npos) {
+      overrides.push_back(value.name + "=" + value.text);
+    }
+  }
+  EXPECT_GT(overrides.size(), 50u);
+  EXPECT_THAT(config_difference(config, config_from("data: {eval: [a]}", overrides)), IsEmpty());
+}
+
 TEST(ConfigDifference, KnowsWhichFieldsMayChangeAtAResume) {
   const auto changes = config_changes(
       config_from("seed: 1\ndata: {eval: [a]}\neval: {every: 2}\nparallel: {audit_every: 1}"),

@@ -198,6 +198,19 @@ TEST(CommandLine, InspectTakesOneCheckpointOrTwo) {
   EXPECT_EQ(two.json_path, "i.json");
 }
 
+TEST(CommandLine, ReportTakesRunsAndWatchTakesOne) {
+  const auto report = std::get<ReportArguments>(
+      line({"report", "runs/x", "runs/y", "-o", "p.html", "--tensorboard", "events"}).command);
+  EXPECT_THAT(report.runs, ElementsAre("runs/x", "runs/y"));
+  EXPECT_EQ(report.output, "p.html");
+  EXPECT_EQ(report.tensorboard, "events");
+  const auto watch = std::get<WatchArguments>(line({"watch", "runs/x", "--once"}).command);
+  EXPECT_EQ(watch.run, "runs/x");
+  EXPECT_TRUE(watch.is_once);
+  EXPECT_THROW_WITH(parse({"report"}), ConfigError, "runs is required");
+  EXPECT_THROW_WITH(parse({"watch", "x", "--every", "0"}), ConfigError, "--every");
+}
+
 TEST(CommandLine, VerbosityMayStandAnywhere) {
   EXPECT_EQ(line({"--quiet", "config"}).verbosity, LogVerbosity::kQuiet);
   EXPECT_EQ(line({"train", "a.yaml", "--debug"}).verbosity, LogVerbosity::kDebug);
