@@ -167,6 +167,18 @@ std::vector<Turn> alpaca_turns(const json& sample) {
   return turns;
 }
 
+// PromptCBLUE's form, which has no name as a format: it is only ever found by its keys.
+bool is_promptcblue(const json& sample) {
+  return sample.contains("input") && sample.contains("target") &&
+         !sample.contains("conversations") && !sample.contains("messages") &&
+         !sample.contains("instruction");
+}
+
+std::vector<Turn> promptcblue_turns(const json& sample) {
+  return {{Role::kUser, require_text(sample, "input", "sample")},
+          {Role::kAssistant, require_text(sample, "target", "sample")}};
+}
+
 DataSource::Format format_of(const json& sample) {
   constexpr std::pair<const char*, DataSource::Format> kForms[] = {
       {"conversations", DataSource::ming},
@@ -182,7 +194,9 @@ DataSource::Format format_of(const json& sample) {
     format = form;
   }
   if (!format) {
-    refuse("sample", "one of the keys \"conversations\", \"messages\" and \"instruction\"",
+    refuse("sample",
+           "one of the keys \"conversations\", \"messages\" and \"instruction\", or \"input\" with "
+           "\"target\"",
            keys_of(sample));
   }
   return *format;
@@ -191,6 +205,7 @@ DataSource::Format format_of(const json& sample) {
 std::vector<Turn> turns_of(const json& sample, DataSource::Format format) {
   switch (format) {
     case DataSource::auto_:
+      if (is_promptcblue(sample)) return promptcblue_turns(sample);
       return turns_of(sample, format_of(sample));
     case DataSource::ming:
       return listed_turns(require_list(sample, "conversations"), ming_turn);
@@ -236,13 +251,21 @@ void check_turns(const std::vector<Turn>& turns, size_t dropped,
   }
 }
 
+// The object with the keys of evaluation files: MING's "eval", else the sample itself.
+const json& evaluation_of(const json& sample) {
+  const json* eval = find(sample, "eval");
+  return eval != nullptr && eval->is_object() ? *eval : sample;
+}
+
 std::optional<std::vector<std::string>> choices_of(const json& sample) {
-  const json* list = find(sample, "choices");
+  const char* key = "choices";
+  const json* list = find(sample, key);
+  if (list == nullptr) list = find(evaluation_of(sample), key = "answer_choices");
   if (list == nullptr) return std::nullopt;
-  if (!list->is_array()) refuse("choices", "a list of strings", kind(*list));
+  if (!list->is_array()) refuse(key, "a list of strings", kind(*list));
   std::vector<std::string> choices;
   for (const json& choice : *list) {
-    if (!choice.is_string()) refuse("choices", "a list of strings", "an element " + kind(choice));
+    if (!choice.is_string()) refuse(key, "a list of strings", "an element " + kind(choice));
     choices.push_back(choice.get<std::string>());
   }
   return choices;
@@ -261,11 +284,12 @@ std::optional<std::string> answer_of(const json& sample) {
   return std::nullopt;
 }
 
-std::string id_of(const json& sample) {
-  const json* id = find(sample, "id");
-  if (id == nullptr) return {};
-  if (id->is_string()) return id->get<std::string>();
-  return id->is_number() ? id->dump() : "";
+// A text or a number as text; "" for anything else.
+std::string plain_text(const json& object, const char* key) {
+  const json* value = find(object, key);
+  if (value == nullptr) return {};
+  if (value->is_string()) return value->get<std::string>();
+  return value->is_number() ? value->dump() : "";
 }
 
 }  // namespace
@@ -282,8 +306,12 @@ ParsedSample parse_sample(std::string_view text, DataSource::Format format,
   conversation.turns = turns_of(sample, format);
   parsed.had_leading_answer = drop_leading_answer(conversation.turns);
   check_turns(conversation.turns, parsed.had_leading_answer ? 1 : 0, last_turn);
-  conversation.task = optional_text(sample, "task", "sample").value_or("");
-  conversation.id = id_of(sample);
+  const json& evaluation = evaluation_of(sample);
+  conversation.dataset = plain_text(evaluation, "task_dataset");
+  if (&evaluation != &sample) conversation.type = plain_text(evaluation, "type");
+  conversation.task = optional_text(sample, "task", "sample").value_or(conversation.dataset);
+  conversation.id = plain_text(sample, "id");
+  if (conversation.id.empty()) conversation.id = plain_text(evaluation, "sample_id");
   conversation.choices = choices_of(sample);
   conversation.answer = answer_of(sample);
   return parsed;

@@ -10,8 +10,11 @@
 //             [{"type": "text", "text": text}, ..]}, ..]
 //   alpaca    "instruction", "input" (appended after a newline), "output", and optionally "system"
 //             and "history" ([[user, assistant], ..])
-// Beside them "task", "id", "choices", "answer" and MING's "eval" are read; other keys are not
-// looked at.
+// and, where the format is `auto` only,
+//   PromptCBLUE  "input", "target"
+// Beside them are read: "task", "id", "choices", "answer"; the keys of PromptCBLUE's files
+// ("task_dataset", "answer_choices", "sample_id"); and MING's "eval", an object with these keys,
+// "answer_idx", "answer" and "type". Other keys are not looked at.
 #pragma once
 
 #include <cstdint>

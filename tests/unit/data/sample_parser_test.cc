@@ -129,6 +129,30 @@ TEST(SampleFields, TheAnswerOfMingsEvalObject) {
   EXPECT_EQ(answer("[]"), std::nullopt);
 }
 
+TEST(SampleForms, PromptCblue) {
+  const auto parsed = parse(R"({"input": "q", "target": "a", "answer_choices": ["x", "y"],
+      "task_type": "ner", "task_dataset": "CMeEE-V2", "sample_id": "dev-1"})");
+  EXPECT_EQ(parsed.conversation.turns, kQuestionAndAnswer);
+  EXPECT_EQ(parsed.conversation.dataset, "CMeEE-V2");
+  EXPECT_EQ(parsed.conversation.task, "CMeEE-V2");
+  EXPECT_EQ(parsed.conversation.id, "dev-1");
+  EXPECT_EQ(parsed.conversation.choices, (std::vector<std::string>{"x", "y"}));
+  EXPECT_FALSE(parse(R"({"input": "q", "target": "a", "answer_choices": null})")
+                   .conversation.choices.has_value());
+}
+
+TEST(SampleFields, MingsEvalObjectNamesTheBenchmarkTask) {
+  const auto parsed = parse(R"({"conversations": [{"from": "human", "value": "q"},
+      {"from": "gpt", "value": "a"}], "task": "mine", "eval": {"task_dataset": "KUAKE-IR",
+      "sample_id": 7, "answer_choices": ["x", "y"], "type": "multiple", "answer": ["z"]}})");
+  EXPECT_EQ(parsed.conversation.task, "mine");
+  EXPECT_EQ(parsed.conversation.dataset, "KUAKE-IR");
+  EXPECT_EQ(parsed.conversation.type, "multiple");
+  EXPECT_EQ(parsed.conversation.id, "7");
+  EXPECT_EQ(parsed.conversation.choices, (std::vector<std::string>{"x", "y"}));
+  EXPECT_FALSE(parsed.conversation.answer);
+}
+
 // Everything that is refused, with the words that must name it.
 struct Refusal {
   const char* what;
@@ -156,14 +180,15 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"number", "1", "sample: expected an object, got number"},
         Refusal{"no_known_key", R"({"text": 1, "b": 2})",
                 "sample: expected one of the keys \"conversations\", \"messages\" and "
-                "\"instruction\", got the keys \"b\", \"text\""},
+                "\"instruction\", or \"input\" with \"target\", got the keys \"b\", \"text\""},
         Refusal{"many_keys", R"({"1":0,"2":0,"3":0,"4":0,"5":0,"6":0,"7":0,"8":0,"9":0})",
                 "sample: expected one of the keys \"conversations\", \"messages\" and "
-                "\"instruction\", got the keys \"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", "
+                "\"instruction\", or \"input\" with \"target\", got the keys \"1\", \"2\", \"3\", "
+                "\"4\", \"5\", \"6\", \"7\", "
                 "\"8\", .."},
         Refusal{"no_keys", "{}",
                 "sample: expected one of the keys \"conversations\", \"messages\" and "
-                "\"instruction\", got an object without keys"},
+                "\"instruction\", or \"input\" with \"target\", got an object without keys"},
         Refusal{"two_forms", R"({"messages": [], "instruction": ""})",
                 "sample: expected one of the keys \"conversations\", \"messages\" and "
                 "\"instruction\", got more than one; set the format of the source"},
