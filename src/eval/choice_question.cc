@@ -4,6 +4,8 @@
 #include <cctype>
 #include <string_view>
 
+#include "eval/choice_answer.h"
+
 namespace molora {
 
 namespace {
@@ -85,7 +87,7 @@ std::optional<ChoiceQuestion> from_list(std::vector<std::string> candidates,
   if (candidates.size() < 2) return std::nullopt;
   const auto correct = index_of(candidates, without_stop(answer));
   if (!correct) return std::nullopt;
-  return ChoiceQuestion{std::move(candidates), *correct, false};
+  return ChoiceQuestion{std::move(candidates), {*correct}, false};
 }
 
 // "B. text", "B) text", "B: text" and the full-width forms; the letter, or 0.
@@ -100,19 +102,44 @@ char option_letter(std::string_view line) {
   return is_marked ? line[0] : static_cast<char>(0);
 }
 
-std::optional<ChoiceQuestion> by_letters(std::string_view question, std::string_view answer) {
+// The option letters of the lines "A. ..", "B. ..", .., as far as they go on without a gap.
+ChoiceQuestion option_lines(std::string_view question) {
   ChoiceQuestion result;
   result.are_letters = true;
   for (const std::string_view line : split_lines(question)) {
     const char expected = static_cast<char>('A' + result.candidates.size());
     if (option_letter(line) == expected) result.candidates.emplace_back(1, expected);
   }
+  return result;
+}
+
+// `answer` as nothing but letters of the question, or as one of them and more. Empty: neither.
+std::vector<size_t> answer_letters(std::string_view answer, const ChoiceQuestion& question) {
+  answer = without_stop(answer);
+  std::vector<size_t> letters;
+  for (const std::string& part : split(answer, {",", kCommaZh, kListCommaZh, ";", "/", " "})) {
+    for (const char c : part) {
+      const auto index = index_of(question.candidates, std::string_view(&c, 1));
+      if (!index || (!letters.empty() && *index <= letters.back())) {
+        letters.clear();
+        break;
+      }
+      letters.push_back(*index);
+    }
+    if (letters.empty()) break;
+  }
+  if (!letters.empty()) return letters;
+  if (answer.empty() || (answer.size() > 1 && is_word_byte(answer[1]))) return {};
+  const auto first = index_of(question.candidates, answer.substr(0, 1));
+  return first ? std::vector<size_t>{*first} : std::vector<size_t>();
+}
+
+std::optional<ChoiceQuestion> by_letters(std::string_view question, std::string_view answer) {
+  ChoiceQuestion result = option_lines(question);
   if (result.candidates.size() < 2) return std::nullopt;
-  answer = trimmed(answer);
-  if (answer.empty() || (answer.size() > 1 && is_word_byte(answer[1]))) return std::nullopt;
-  const auto correct = index_of(result.candidates, answer.substr(0, 1));
-  if (!correct) return std::nullopt;
-  result.correct = *correct;
+  result.correct = answer_letters(answer, result);
+  if (result.correct.empty()) result.correct = stated_letters(answer, result.candidates.size());
+  if (result.correct.empty()) return std::nullopt;
   return result;
 }
 
@@ -146,30 +173,24 @@ std::optional<ChoiceQuestion> by_options_line(std::string_view question, std::st
   return std::nullopt;
 }
 
-std::optional<ChoiceQuestion> explicit_question(const Conversation& conversation) {
-  if (!conversation.choices || !conversation.answer) return std::nullopt;
-  const std::vector<std::string>& choices = *conversation.choices;
+std::optional<ChoiceQuestion> explicit_question(const Conversation& conversation,
+                                                std::string_view question) {
+  if (!conversation.answer) return std::nullopt;
   const std::string_view answer = trimmed(*conversation.answer);
-  const bool is_letter = answer.size() == 1 && answer[0] >= 'A' && answer[0] <= 'Z' &&
-                         static_cast<size_t>(answer[0] - 'A') < choices.size();
-  if (!is_letter) return from_list(choices, answer);
-  if (choices.size() < 2) return std::nullopt;
-  ChoiceQuestion result;
-  result.are_letters = true;
-  for (size_t i = 0; i < std::min<size_t>(choices.size(), 26); ++i) {
-    result.candidates.emplace_back(1, static_cast<char>('A' + i));
+  ChoiceQuestion result = option_lines(question);
+  if (conversation.choices) {
+    result.candidates.clear();
+    for (size_t i = 0; i < std::min<size_t>(conversation.choices->size(), 26); ++i) {
+      result.candidates.emplace_back(1, static_cast<char>('A' + i));
+    }
+    if (index_of(*conversation.choices, without_stop(answer))) {
+      return from_list(*conversation.choices, answer);
+    }
   }
-  result.correct = static_cast<size_t>(answer[0] - 'A');
+  if (result.candidates.size() < 2) return std::nullopt;
+  result.correct = answer_letters(answer, result);
+  if (result.correct.empty()) return std::nullopt;
   return result;
-}
-
-// Whether the part of `text` is not a piece of a longer word. Where the part itself begins or ends
-// with something else than an ASCII letter or digit (Chinese), there are no word limits to respect.
-bool is_own_word(std::string_view text, size_t at, size_t length) {
-  const size_t end = at + length;
-  const bool begins = at == 0 || !is_word_byte(text[at - 1]) || !is_word_byte(text[at]);
-  const bool ends = end >= text.size() || !is_word_byte(text[end]) || !is_word_byte(text[end - 1]);
-  return begins && ends;
 }
 
 }  // namespace
@@ -180,33 +201,19 @@ std::optional<ChoiceQuestion> choice_question(const Conversation& conversation) 
   const Turn& question = turns[turns.size() - 2];
   const std::string& answer = turns.back().text;
   if (question.role != Role::kUser) return std::nullopt;
-  if (auto found = explicit_question(conversation)) return found;
+  if (auto found = explicit_question(conversation, question.text)) return found;
   if (auto found = by_letters(question.text, answer)) return found;
   if (auto found = by_named_list(question.text, answer)) return found;
   return by_options_line(question.text, answer);
 }
 
-std::optional<size_t> named_candidate(const std::string& answer, const ChoiceQuestion& question) {
-  // Letters are matched as they are ("a" is a word); other candidates whatever their case.
-  const std::string text = question.are_letters ? answer : lower_ascii(answer);
-  std::optional<size_t> best;
-  size_t best_at = std::string::npos;
-  size_t best_length = 0;
-  for (size_t i = 0; i < question.candidates.size(); ++i) {
-    const std::string candidate =
-        question.are_letters ? question.candidates[i] : lower_ascii(question.candidates[i]);
-    size_t at = text.find(candidate);
-    while (at != std::string::npos && !is_own_word(text, at, candidate.size())) {
-      at = text.find(candidate, at + 1);
-    }
-    if (at == std::string::npos) continue;
-    if (at < best_at || (at == best_at && candidate.size() > best_length)) {
-      best = i;
-      best_at = at;
-      best_length = candidate.size();
-    }
+std::optional<ChoiceQuestion> question_among(const Conversation& conversation,
+                                             const std::vector<std::string>& candidates) {
+  std::vector<std::string> different;
+  for (const std::string& candidate : candidates) {
+    if (!index_of(different, candidate)) different.push_back(candidate);
   }
-  return best;
+  return from_list(std::move(different), conversation.turns.back().text);
 }
 
 }  // namespace molora

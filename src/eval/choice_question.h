@@ -1,9 +1,12 @@
 // Which samples are multiple-choice questions, and what can be answered.
 //
 // Exams come as plain conversations; a question is recognised by its form, in this order:
-//   explicit    the item brings `choices` and `answer` (a choice, or its letter)
-//   letters     the last user turn has lines "A. ...", "B. ...", ... and the answer begins with one
-//               of these letters: the candidates are the letters, as in the reference's evaluation
+//   explicit    the item brings `choices` and `answer` (a choice, or letters), or `answer` as
+//               letters of option lines as below
+//   letters     the last user turn has lines "A. ...", "B. ...", ... and the answer is letters of
+//               these ("C", "ACD", "A, C"), begins with one ("B. text"), or says at its end "The
+//               answer is B." in English or Chinese: the candidates are the letters, as in the
+//               reference's evaluation
 //   named       the last user turn ends with "Answer yes, no or maybe." (any list of that form) and
 //               the answer is one of the list: the candidates are the list
 //   options     a line "<options>: a, b, c" in English or Chinese (with full-width punctuation),
@@ -22,7 +25,8 @@ namespace molora {
 
 struct ChoiceQuestion {
   std::vector<std::string> candidates;  // at least two, in the order of the question
-  size_t correct = 0;
+  // The right one; in some exams several, ascending, and the answer is right only with all of them.
+  std::vector<size_t> correct;
   bool are_letters = false;  // candidates are the option letters; the answer may go on after one
 };
 
@@ -30,9 +34,9 @@ struct ChoiceQuestion {
 // not form one.
 std::optional<ChoiceQuestion> choice_question(const Conversation& conversation);
 
-// Which candidate a generated answer names: the first one that stands in it as a word of its own
-// (letters: also as in "(B)", "B.", "B:"); of several at the same place the longest. Nothing when
-// there is none.
-std::optional<size_t> named_candidate(const std::string& answer, const ChoiceQuestion& question);
+// The question whose candidates are these, without repetitions, and whose answer is the last turn's
+// text, whatever its form; nothing when it is none of them, or there are fewer than two.
+std::optional<ChoiceQuestion> question_among(const Conversation& conversation,
+                                             const std::vector<std::string>& candidates);
 
 }  // namespace molora

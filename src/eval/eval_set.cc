@@ -6,14 +6,41 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "io/digest.h"
 
 namespace molora {
 
 namespace {
 
+using Choices = std::vector<std::string>;
+
 bool has_target(const EncodedSample& sample) {
   return std::any_of(sample.supervised.begin() + 1, sample.supervised.end(),
                      [](uint8_t flag) { return flag != 0; });
+}
+
+std::vector<Turn> turns_before_answer(const Conversation& conversation) {
+  return {conversation.turns.begin(), conversation.turns.end() - 1};
+}
+
+std::string prompt_digest(const Conversation& conversation) {
+  Sha256 digest;
+  for (const Turn& turn : turns_before_answer(conversation)) {
+    digest.update(role_name(turn.role));
+    digest.update(std::string_view("\0", 1));
+    digest.update(turn.text);
+    digest.update(std::string_view("\0", 1));
+  }
+  return digest.hex();
+}
+
+// Of a benchmark's tasks those with labels are questions, whatever their wording.
+std::optional<ChoiceQuestion> question_of(const Conversation& conversation,
+                                          const CblueTask* benchmark) {
+  if (benchmark == nullptr) return choice_question(conversation);
+  if (benchmark->form != AnswerForm::kLabel) return std::nullopt;
+  return question_among(conversation,
+                        cblue_labels(*benchmark, conversation.choices.value_or(Choices())));
 }
 
 }  // namespace
@@ -38,7 +65,7 @@ void EvalSetBuilder::add(const Conversation& conversation) {
     return;
   }
   ++taken_[task];
-  ++num_taken_;
+  const int64_t index = num_taken_++;
   if (!is_mine) return;
 
   EvalItem item;
@@ -51,17 +78,27 @@ void EvalSetBuilder::add(const Conversation& conversation) {
     ++(has_target(item.sample) ? set_.num_truncated : set_.num_dropped);
   }
   if (!has_target(item.sample)) return;
-  item.question = encode_question(conversation);
+  const CblueTask* benchmark = find_cblue_task(conversation.dataset);
+  item.question = encode_question(conversation, benchmark);
+  if (benchmark != nullptr) {
+    item.benchmark = BenchmarkItem{benchmark, conversation.choices.value_or(Choices()),
+                                   conversation.turns.back().text,
+                                   template_.encode_prompt(turns_before_answer(conversation))};
+    if (item.benchmark->prompt.size() > limit) item.benchmark.reset();
+  }
+  item.index = index;
+  item.id = conversation.id;
+  item.type = conversation.type;
+  item.prompt_sha256 = prompt_digest(conversation);
   set_.items.push_back(std::move(item));
 }
 
-std::optional<EncodedQuestion> EvalSetBuilder::encode_question(
-    const Conversation& conversation) const {
-  auto question = choice_question(conversation);
+std::optional<EncodedQuestion> EvalSetBuilder::encode_question(const Conversation& conversation,
+                                                               const CblueTask* benchmark) const {
+  auto question = question_of(conversation, benchmark);
   if (!question) return std::nullopt;
   EncodedQuestion encoded;
-  std::vector<Turn> turns = conversation.turns;
-  turns.pop_back();
+  std::vector<Turn> turns = turns_before_answer(conversation);
   encoded.prompt = template_.encode_prompt(turns);
   if (encoded.prompt.size() > static_cast<size_t>(options_.max_length)) return std::nullopt;
   for (const std::string& candidate : question->candidates) {

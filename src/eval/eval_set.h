@@ -8,6 +8,7 @@
 
 #include "data/chat_template.h"
 #include "data/conversation.h"
+#include "eval/cblue_task.h"
 #include "eval/choice_question.h"
 #include "tokenizer/tokenizer.h"
 
@@ -22,10 +23,24 @@ struct EncodedQuestion {
   std::vector<std::vector<TokenId>> candidates;
 };
 
+// How the answer to an item of a benchmark is read, also where it is no question.
+struct BenchmarkItem {
+  const CblueTask* task = nullptr;  // never null
+  std::vector<std::string> choices;
+  std::string reference;        // the answer's text
+  std::vector<TokenId> prompt;  // up to where the answer begins
+};
+
 struct EvalItem {
   size_t task = 0;       // index into EvalSet::tasks
   EncodedSample sample;  // supervised: the answers and their end tokens
   std::optional<EncodedQuestion> question;
+  std::optional<BenchmarkItem> benchmark;
+  // What names the item, as ItemRecord has it.
+  int64_t index = 0;
+  std::string id;
+  std::string type;
+  std::string prompt_sha256;
 };
 
 struct EvalSet {
@@ -59,7 +74,8 @@ class EvalSetBuilder {
 
  private:
   size_t task_index(const std::string& name);
-  std::optional<EncodedQuestion> encode_question(const Conversation& conversation) const;
+  std::optional<EncodedQuestion> encode_question(const Conversation& conversation,
+                                                 const CblueTask* benchmark) const;
 
   const ChatTemplate& template_;
   EvalSetOptions options_;

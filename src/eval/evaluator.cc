@@ -8,6 +8,7 @@
 #include "base/mutation.h"
 #include "comm/fixed_order_sum.h"
 #include "device/compute_device.h"
+#include "eval/choice_answer.h"
 #include "generate/generator.h"
 #include "train/loss.h"
 #include "train/micro_batch.h"
@@ -17,6 +18,7 @@ namespace molora {
 namespace {
 
 constexpr size_t kSumsPerTask = 10;
+constexpr double kLetterBias = 100.0;  // of MING's evaluation
 
 TrainSequence scored_sequence(const std::vector<TokenId>& prompt,
                               const std::vector<TokenId>& candidate) {
@@ -67,40 +69,49 @@ struct Evaluator::Sums {
   double unnamed_generated = 0.0;
 
   void count_choice(const ChoiceQuestion& question, size_t chosen) {
+    const bool is_one = question.correct.size() == 1;  // of several, one choice is never right
     questions += 1.0;
-    correct_questions += chosen == question.correct ? 1.0 : 0.0;
-    chance_questions += 1.0 / static_cast<double>(question.candidates.size());
+    correct_questions += is_one && chosen == question.correct.front() ? 1.0 : 0.0;
+    chance_questions += is_one ? 1.0 / static_cast<double>(question.candidates.size()) : 0.0;
+  }
+
+  void count_generated(const ChoiceQuestion& question, const std::string& text) {
+    const std::vector<size_t> named = named_candidates(text, question);
+    generated += 1.0;
+    unnamed_generated += named.empty() ? 1.0 : 0.0;
+    correct_generated += named == question.correct ? 1.0 : 0.0;
   }
 };
 
 Evaluator::Evaluator(const CausalLM& model, const EvalSet& set, const EvaluatorOptions& options)
     : model_(model), set_(set), options_(options) {}
 
-std::vector<TaskResult> Evaluator::run(Communicator& communicator,
-                                       const OnProgress& on_progress) const {
+Evaluation Evaluator::run(Communicator& communicator, const OnProgress& on_progress) const {
   const at::NoGradGuard no_grad;
-  std::vector<Sums> sums(set_.tasks.size());
+  Evaluation evaluation;
+  evaluation.outcomes.resize(set_.items.size());
   for (size_t begin = 0; begin < set_.items.size();) {
     size_t end = begin;
     for (int64_t tokens = 0; end < set_.items.size() && tokens < options_.tokens_per_pass; ++end) {
       tokens += static_cast<int64_t>(set_.items[end].sample.ids.size());
     }
-    add_losses(begin, end, sums);
-    if (options_.max_new_tokens > 0) add_generated(begin, end, sums);
+    add_losses(begin, end, evaluation.outcomes);
+    if (options_.max_new_tokens > 0) add_generated(begin, end, evaluation.outcomes);
     begin = end;
     if (on_progress) on_progress(begin, set_.items.size());
   }
   if (!MOLORA_MUTANT(kEvaluationLeavesEarly)) model_.join_others();
 
+  std::vector<Sums> sums = task_sums(evaluation.outcomes);
   static_assert(sizeof(Sums) == kSumsPerTask * sizeof(double));
   if (!MOLORA_MUTANT(kEvaluationOfThisRank)) {
     fixed_order_sum(communicator,
                     std::span(reinterpret_cast<double*>(sums.data()), sums.size() * kSumsPerTask));
   }
-  std::vector<TaskResult> results(sums.size());
+  evaluation.results.resize(sums.size());
   for (size_t task = 0; task < sums.size(); ++task) {
     const auto count = [](double value) { return static_cast<int64_t>(value); };
-    TaskResult& result = results[task];
+    TaskResult& result = evaluation.results[task];
     result.set_task(set_.tasks[task]);
     result.set_samples(count(sums[task].samples));
     result.set_loss_sum(sums[task].loss);
@@ -114,12 +125,29 @@ std::vector<TaskResult> Evaluator::run(Communicator& communicator,
     result.set_correct_generated(count(sums[task].correct_generated));
     result.set_unnamed_generated(count(sums[task].unnamed_generated));
   }
-  return results;
+  return evaluation;
+}
+
+std::vector<Evaluator::Sums> Evaluator::task_sums(const Outcomes& outcomes) const {
+  std::vector<Sums> sums(set_.tasks.size());
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    const EvalItem& item = set_.items[i];
+    const ItemOutcome& outcome = outcomes[i];
+    Sums& task = sums[item.task];
+    task.samples += 1.0;
+    task.loss += outcome.loss_sum;
+    task.supervised += static_cast<double>(outcome.supervised);
+    task.correct_tokens += static_cast<double>(outcome.correct_tokens);
+    if (!item.question) continue;
+    if (outcome.likeliest) task.count_choice(item.question->question, *outcome.likeliest);
+    if (outcome.generated) task.count_generated(item.question->question, *outcome.generated);
+  }
+  return sums;
 }
 
 // One forward pass over the items gives their losses and, at the end of each prompt, the
 // log-likelihoods of single-token candidates.
-void Evaluator::add_losses(size_t begin, size_t end, std::vector<Sums>& sums) const {
+void Evaluator::add_losses(size_t begin, size_t end, Outcomes& outcomes) const {
   std::vector<TrainRow> rows;
   std::vector<int64_t> prompt_ends;
   std::vector<size_t> scored_here;
@@ -132,8 +160,7 @@ void Evaluator::add_losses(size_t begin, size_t end, std::vector<Sums>& sums) co
       prompt_ends.push_back(offset + static_cast<int64_t>(item.question->prompt.size()) - 1);
       scored_here.push_back(i);
     } else if (item.question) {
-      sums[item.task].count_choice(item.question->question,
-                                   index_of_largest(candidate_scores(*item.question)));
+      outcomes[i].likeliest = index_of_largest(candidate_scores(*item.question));
     }
     offset += static_cast<int64_t>(item.sample.ids.size());
   }
@@ -148,24 +175,35 @@ void Evaluator::add_losses(size_t begin, size_t end, std::vector<Sums>& sums) co
   const Tensor is_top_N = to_host(loss.is_top_N);
   for (int64_t n = 0; n < nll_N.size(0); ++n) {
     const auto sequence = static_cast<size_t>(batch.sequence_N.const_data_ptr<int64_t>()[n]);
-    Sums& task = sums[set_.items[begin + sequence].task];
-    task.loss += nll_N.const_data_ptr<double>()[n];
-    task.supervised += 1.0;
-    task.correct_tokens += is_top_N.const_data_ptr<bool>()[n] ? 1.0 : 0.0;
+    ItemOutcome& outcome = outcomes[begin + sequence];
+    outcome.loss_sum += nll_N.const_data_ptr<double>()[n];
+    ++outcome.supervised;
+    outcome.correct_tokens += is_top_N.const_data_ptr<bool>()[n] ? 1 : 0;
   }
-  for (size_t i = begin; i < end; ++i) sums[set_.items[i].task].samples += 1.0;
   if (scored_here.empty()) return;
 
   const Tensor ends_N = to_device(at::tensor(prompt_ends, at::kLong), model_.device());
   const Tensor logits_NV = to_host(model_.logits(hidden_TD.index_select(0, ends_N)));
   for (size_t n = 0; n < scored_here.size(); ++n) {
-    const EvalItem& item = set_.items[scored_here[n]];
-    std::vector<double> scores;
-    for (const auto& candidate : item.question->candidates) {
-      scores.push_back(logits_NV[static_cast<int64_t>(n)][candidate.front()].item<double>());
-    }
-    sums[item.task].count_choice(item.question->question, index_of_largest(scores));
+    add_choice(set_.items[scored_here[n]], logits_NV[static_cast<int64_t>(n)],
+               outcomes[scored_here[n]]);
   }
+}
+
+// logits_V: of the token after the prompt, on the host.
+void Evaluator::add_choice(const EvalItem& item, const Tensor& logits_V,
+                           ItemOutcome& outcome) const {
+  std::vector<double> scores;
+  for (const auto& candidate : item.question->candidates) {
+    scores.push_back(logits_V[candidate.front()].item<double>());
+  }
+  outcome.likeliest = index_of_largest(scores);
+  if (!options_.adds_biased_answers || !item.question->question.are_letters) return;
+  const Tensor biased_V = logits_V.clone();
+  for (const auto& candidate : item.question->candidates)
+    biased_V[candidate.front()] += kLetterBias;
+  const auto token = static_cast<TokenId>(biased_V.argmax().item<int64_t>());
+  outcome.biased = options_.decode({token});
 }
 
 std::vector<double> Evaluator::candidate_scores(const EncodedQuestion& question) const {
@@ -185,12 +223,13 @@ std::vector<double> Evaluator::candidate_scores(const EncodedQuestion& question)
   return scores;
 }
 
-void Evaluator::add_generated(size_t begin, size_t end, std::vector<Sums>& sums) const {
+void Evaluator::add_generated(size_t begin, size_t end, Outcomes& outcomes) const {
   std::vector<std::vector<int32_t>> prompts;
   std::vector<size_t> items;
   for (size_t i = begin; i < end; ++i) {
-    if (!set_.items[i].question) continue;
-    prompts.push_back(set_.items[i].question->prompt);
+    const EvalItem& item = set_.items[i];
+    if (!item.question && !item.benchmark) continue;
+    prompts.push_back(item.question ? item.question->prompt : item.benchmark->prompt);
     items.push_back(i);
   }
   if (prompts.empty()) return;
@@ -199,12 +238,7 @@ void Evaluator::add_generated(size_t begin, size_t end, std::vector<Sums>& sums)
   options.stop_ids = options_.stop_ids;
   const std::vector<Generated> answers = generate(model_, prompts, options);
   for (size_t n = 0; n < items.size(); ++n) {
-    const EvalItem& item = set_.items[items[n]];
-    Sums& task = sums[item.task];
-    const auto named = named_candidate(options_.decode(answers[n].ids), item.question->question);
-    task.generated += 1.0;
-    if (!named) task.unnamed_generated += 1.0;
-    if (named && *named == item.question->question.correct) task.correct_generated += 1.0;
+    outcomes[items[n]].generated = options_.decode(answers[n].ids);
   }
 }
 

@@ -63,7 +63,7 @@ HeldOut::HeldOut(const DataConfig& config, const HeldOutOptions& options,
 }
 
 std::vector<TaskResult> HeldOut::evaluate(const Evaluator::OnProgress& on_progress) const {
-  return evaluator_->run(data_axis_, on_progress);
+  return evaluator_->run(data_axis_, on_progress).results;
 }
 
 }  // namespace molora

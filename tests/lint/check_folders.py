@@ -29,7 +29,7 @@ MAY_INCLUDE = {
     "checkpoint": ["coord", "device", "comm", "watch", "tensor", "io", "config", "base"],
     "export": ["model", "checkpoint", "device", "comm", "tensor", "io", "config", "base"],
     "generate": ["model", "device", "tensor", "base"],
-    "eval": ["generate", "train", "model", "data", "tokenizer", "device", "comm", "watch", "tensor", "config", "base"],
+    "eval": ["generate", "train", "model", "data", "tokenizer", "device", "comm", "watch", "tensor", "io", "config", "base"],
     "launcher": ["watch", "config", "io", "base"],
     "worker": ["*"],
 }

@@ -31,7 +31,7 @@ inline EvalSet inference_set() {
     if (item.task == 1) {
       EncodedQuestion question;
       question.question.candidates = {"one", "two", "three"};
-      question.question.correct = static_cast<size_t>(i) % 3;
+      question.question.correct = {static_cast<size_t>(i) % 3};
       question.prompt.assign(item.sample.ids.begin(), item.sample.ids.begin() + 3);
       question.candidates = {{7}, {8}, {9}};
       if (i % 4 == 1) question.candidates = {{7, kInferenceStop}, {8, 11, kInferenceStop}, {9}};
@@ -62,7 +62,7 @@ class InferenceOracle {
     greedy_ = generate(alone.model(), prompts_, greedy_options());
     sampled_ = generate(alone.model(), prompts_, sampled_options());
     const auto single = make_single_communicator("world");
-    results_ = Evaluator(alone.model(), set_, evaluator_options()).run(*single);
+    results_ = Evaluator(alone.model(), set_, evaluator_options()).run(*single).results;
   }
 
   // What is wrong with this layout; "" when nothing is. A run that fails is wrong too.
@@ -182,8 +182,9 @@ class InferenceOracle {
       if (worker_of(i, loaded.mesh().shape().dp) != loaded.mesh().dp_rank()) continue;
       share.items.push_back(set_.items[i]);
     }
-    const auto got =
-        Evaluator(loaded.model(), share, evaluator_options()).run(loaded.mesh().axis(Axis::kData));
+    const auto got = Evaluator(loaded.model(), share, evaluator_options())
+                         .run(loaded.mesh().axis(Axis::kData))
+                         .results;
     for (size_t task = 0; task < results_.size(); ++task) {
       TaskResult a = got.at(task);
       TaskResult b = results_[task];

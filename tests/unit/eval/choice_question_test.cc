@@ -25,7 +25,7 @@ TEST(ChoiceQuestion, LettersAreReadFromTheOptionLines) {
       dialogue("Which?\nA. one\nB) two\n(C) three\nAnswer with the letter.", "B. two"));
   ASSERT_TRUE(question.has_value());
   EXPECT_THAT(question->candidates, ElementsAre("A", "B", "C"));
-  EXPECT_EQ(question->correct, 1u);
+  EXPECT_THAT(question->correct, ElementsAre(1u));
   EXPECT_TRUE(question->are_letters);
 }
 
@@ -40,7 +40,7 @@ TEST(ChoiceQuestion, AListNamedAtTheEndGivesTheCandidates) {
       choice_question(dialogue("Context: x.\nQuestion: y?\nAnswer yes, no or maybe.", "maybe"));
   ASSERT_TRUE(question.has_value());
   EXPECT_THAT(question->candidates, ElementsAre("yes", "no", "maybe"));
-  EXPECT_EQ(question->correct, 2u);
+  EXPECT_THAT(question->correct, ElementsAre(2u));
   EXPECT_FALSE(question->are_letters);
   EXPECT_FALSE(choice_question(dialogue("Answer yes, no or maybe.", "It depends.")).has_value());
 }
@@ -50,7 +50,7 @@ TEST(ChoiceQuestion, AChineseOptionsLineGivesTheCandidates) {
   const auto question = choice_question(dialogue(text, kNerve));
   ASSERT_TRUE(question.has_value());
   EXPECT_THAT(question->candidates, ElementsAre(kLiver, kNerve));
-  EXPECT_EQ(question->correct, 1u);
+  EXPECT_THAT(question->correct, ElementsAre(1u));
 }
 
 TEST(ChoiceQuestion, ExplicitChoicesWinOverTheText) {
@@ -60,12 +60,12 @@ TEST(ChoiceQuestion, ExplicitChoicesWinOverTheText) {
   const auto by_letter = choice_question(conversation);
   ASSERT_TRUE(by_letter.has_value());
   EXPECT_THAT(by_letter->candidates, ElementsAre("A", "B", "C"));
-  EXPECT_EQ(by_letter->correct, 2u);
+  EXPECT_THAT(by_letter->correct, ElementsAre(2u));
   conversation.answer = "green";
   const auto by_text = choice_question(conversation);
   ASSERT_TRUE(by_text.has_value());
   EXPECT_THAT(by_text->candidates, ElementsAre("red", "green", "blue"));
-  EXPECT_EQ(by_text->correct, 1u);
+  EXPECT_THAT(by_text->correct, ElementsAre(1u));
 }
 
 TEST(ChoiceQuestion, FreeTextIsNoQuestion) {
@@ -73,21 +73,44 @@ TEST(ChoiceQuestion, FreeTextIsNoQuestion) {
   EXPECT_FALSE(choice_question(Conversation()).has_value());
 }
 
-TEST(NamedCandidate, TheFirstLetterThatStandsAlone) {
-  const ChoiceQuestion question{{"A", "B", "C"}, 0, true};
-  EXPECT_EQ(named_candidate("B. two", question), 1u);
-  EXPECT_EQ(named_candidate("The answer is (C), not B.", question), 2u);
-  EXPECT_EQ(named_candidate("Because of Cs", question), std::nullopt);
-  EXPECT_EQ(named_candidate("", question), std::nullopt);
+TEST(ChoiceQuestion, SeveralLettersAreASet) {
+  const std::string text = "Which are?\nA. one\nB. two\nC. three\nD. four";
+  for (const char* answer : {"ACD", "A, C, D", "A\u3001C\u3001D", "ACD\u3002", "A C D"}) {
+    const auto question = choice_question(dialogue(text, answer));
+    ASSERT_TRUE(question.has_value()) << answer;
+    EXPECT_THAT(question->correct, ElementsAre(0u, 2u, 3u)) << answer;
+  }
+  // Neither ascending letters nor one letter and more.
+  EXPECT_FALSE(choice_question(dialogue(text, "BAD")).has_value());
 }
 
-TEST(NamedCandidate, WordsWhateverTheirCaseAndTheLongestAtOnePlace) {
-  const ChoiceQuestion question{{"no", "No change", "yes"}, 0, false};
-  EXPECT_EQ(named_candidate("Yes, it is.", question), 2u);
-  EXPECT_EQ(named_candidate("no change at all", question), 1u);
-  EXPECT_EQ(named_candidate("nothing is known", question), std::nullopt);
-  const ChoiceQuestion chinese{{kLiver, kNerve}, 0, false};
-  EXPECT_EQ(named_candidate(std::string("x") + kNerve, chinese), 1u);
+TEST(ChoiceQuestion, AReasonedAnswerSaysItsLettersAtTheEnd) {
+  const std::string text = "Which?\nA. one\nB. two\nC. three";
+  const auto english = choice_question(dialogue(text, "It is two.\nThe answer is B."));
+  ASSERT_TRUE(english.has_value());
+  EXPECT_THAT(english->correct, ElementsAre(1u));
+  const auto chinese =
+      choice_question(dialogue(text, "\u56e0\u4e3a\u3002\u7b54\u6848\u4e3aAC\u3002"));
+  ASSERT_TRUE(chinese.has_value());
+  EXPECT_THAT(chinese->correct, ElementsAre(0u, 2u));
+}
+
+TEST(ChoiceQuestion, AnExplicitAnswerMayBeLettersOfTheOptionLines) {
+  Conversation conversation = dialogue("Which?\nA. one\nB. two\nC. three", "Two, for a reason.");
+  conversation.answer = "BC";
+  const auto question = choice_question(conversation);
+  ASSERT_TRUE(question.has_value());
+  EXPECT_THAT(question->candidates, ElementsAre("A", "B", "C"));
+  EXPECT_THAT(question->correct, ElementsAre(1u, 2u));
+}
+
+TEST(ChoiceQuestion, AmongGivenCandidatesEachCountsOnce) {
+  const Conversation conversation = dialogue("Which?", "green");
+  const auto question = question_among(conversation, {"red", "green", "red", "none"});
+  ASSERT_TRUE(question.has_value());
+  EXPECT_THAT(question->candidates, ElementsAre("red", "green", "none"));
+  EXPECT_THAT(question->correct, ElementsAre(1u));
+  EXPECT_FALSE(question_among(conversation, {"red", "blue"}).has_value());
 }
 
 }  // namespace

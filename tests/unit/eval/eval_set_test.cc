@@ -101,5 +101,48 @@ TEST_F(EvalSetTest, NothingToEvaluateIsRefused) {
                     "there are no held-out samples to evaluate (data.eval)");
 }
 
+TEST_F(EvalSetTest, ItemsHaveTheirPlaceAndTheDigestOfTheirPrompt) {
+  const auto build = [&](int64_t share, int64_t shares) {
+    EvalSetBuilder builder(template_, {.max_length = 512, .share = share, .num_shares = shares});
+    for (int i = 0; i < 5; ++i) {
+      Conversation conversation = dialogue("t", "Question " + std::to_string(i), "Answer");
+      conversation.id = "id-" + std::to_string(i);
+      builder.add(conversation);
+    }
+    return builder.finish();
+  };
+  const EvalSet whole = build(0, 1);
+  const EvalSet half = build(1, 2);
+  EXPECT_EQ(half.items[1].index, 3);
+  EXPECT_EQ(half.items[1].id, "id-3");
+  EXPECT_EQ(half.items[1].prompt_sha256, whole.items[3].prompt_sha256);
+  EXPECT_NE(whole.items[3].prompt_sha256, whole.items[4].prompt_sha256);
+  EXPECT_EQ(whole.items[0].prompt_sha256.size(), 64u);
+}
+
+TEST_F(EvalSetTest, BenchmarkTasksAreQuestionsOnlyWhereTheyHaveLabels) {
+  EvalSetBuilder builder(template_, {.max_length = 512});
+  // Its wording alone would make it a question: "options: a, b".
+  Conversation terms = dialogue("", "Which?\nOptions: lung, liver", "liver");
+  terms.dataset = "CHIP-CDN";
+  terms.choices = {"lung", "liver"};
+  builder.add(terms);
+  Conversation label = dialogue("", "Related?", "yes");
+  label.dataset = "KUAKE-QIC";
+  label.choices = {"yes", "no", "yes"};
+  builder.add(label);
+  builder.add(dialogue("", "Which?\nOptions: lung, liver", "liver"));
+  const EvalSet set = builder.finish();
+  EXPECT_FALSE(set.items[0].question.has_value());
+  ASSERT_TRUE(set.items[0].benchmark.has_value());
+  EXPECT_EQ(set.items[0].benchmark->prompt,
+            template_.encode_prompt({{Role::kUser, terms.turns[0].text}}));
+  ASSERT_TRUE(set.items[1].question.has_value());
+  EXPECT_EQ(set.items[1].question->question.candidates.size(), 3u);  // yes, no, none of them
+  EXPECT_TRUE(set.items[1].benchmark.has_value());
+  EXPECT_TRUE(set.items[2].question.has_value());
+  EXPECT_FALSE(set.items[2].benchmark.has_value());
+}
+
 }  // namespace
 }  // namespace molora

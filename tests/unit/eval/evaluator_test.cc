@@ -29,7 +29,7 @@ EvalSet small_set() {
     if (item.task == 1) {
       EncodedQuestion question;
       question.question.candidates = {"one", "two", "three"};
-      question.question.correct = static_cast<size_t>(i) % 3;
+      question.question.correct = {static_cast<size_t>(i) % 3};
       question.prompt = {a, 4, static_cast<TokenId>(20 - i)};
       question.candidates = {{7}, {8}, {9}};
       if (i == 5) question.candidates = {{7, kEnd}, {8, 11, kEnd}, {9}};
@@ -68,7 +68,7 @@ class EvaluatorTest : public ::testing::Test {
 
   std::vector<TaskResult> evaluate(const EvaluatorOptions& options) {
     const auto alone = make_single_communicator("world");
-    return Evaluator(loaded_->model(), set_, options).run(*alone);
+    return Evaluator(loaded_->model(), set_, options).run(*alone).results;
   }
 
   testing::TempFolder folder_;
@@ -107,7 +107,7 @@ TEST_F(EvaluatorTest, TheLikeliestCandidateIsTheAnswer) {
       scores.push_back(log_likelihood_of_answer(item.question->prompt, candidate));
     }
     const auto best = std::max_element(scores.begin(), scores.end()) - scores.begin();
-    correct += static_cast<size_t>(best) == item.question->question.correct ? 1 : 0;
+    correct += static_cast<size_t>(best) == item.question->question.correct[0] ? 1 : 0;
   }
   const auto results = evaluate({});
   EXPECT_EQ(results[0].questions(), 0);
@@ -145,7 +145,7 @@ TEST_F(EvaluatorTest, GeneratedAnswersAreReadAndCounted) {
                                  {.max_new_tokens = 4, .stop_ids = {kEnd}})[0];
     const bool says_two = options.decode(answer.ids) == "two";
     if (!says_two) ++unnamed;
-    if (says_two && item.question->question.correct == 1) ++correct;
+    if (says_two && item.question->question.correct[0] == 1) ++correct;
   }
   const auto results = evaluate(options);
   EXPECT_EQ(results[1].generated(), 4);
@@ -153,6 +153,76 @@ TEST_F(EvaluatorTest, GeneratedAnswersAreReadAndCounted) {
   EXPECT_EQ(results[1].unnamed_generated(), unnamed);
   EXPECT_EQ(results[0].generated(), 0);
   EXPECT_FALSE(evaluate({})[1].has_generated());
+}
+
+TEST_F(EvaluatorTest, OutcomesOfItemsAddUpToTheResults) {
+  const auto alone = make_single_communicator("world");
+  const Evaluation got = Evaluator(loaded_->model(), set_, {.tokens_per_pass = 10}).run(*alone);
+  ASSERT_EQ(got.outcomes.size(), set_.items.size());
+  for (size_t task = 0; task < 2; ++task) {
+    double loss = 0.0;
+    int64_t supervised = 0;
+    for (size_t i = 0; i < set_.items.size(); ++i) {
+      if (set_.items[i].task != task) continue;
+      loss += got.outcomes[i].loss_sum;
+      supervised += got.outcomes[i].supervised;
+      EXPECT_EQ(got.outcomes[i].likeliest.has_value(), task == 1);
+      EXPECT_FALSE(got.outcomes[i].biased || got.outcomes[i].generated);
+    }
+    EXPECT_DOUBLE_EQ(got.results[task].loss_sum(), loss);
+    EXPECT_EQ(got.results[task].supervised(), supervised);
+  }
+}
+
+// The one token is the likeliest after +100 on those of the letters: computed from whole logits.
+TEST_F(EvaluatorTest, ABiasedAnswerIsOneGreedyTokenAfterTheBias) {
+  for (EvalItem& item : set_.items) {
+    if (item.question) item.question->question.are_letters = true;
+  }
+  EvaluatorOptions options;
+  options.adds_biased_answers = true;
+  options.decode = [](const std::vector<TokenId>& ids) { return std::to_string(ids.at(0)); };
+  const auto alone = make_single_communicator("world");
+  const Evaluation got = Evaluator(loaded_->model(), set_, options).run(*alone);
+  int asked = 0;
+  for (size_t i = 0; i < set_.items.size(); ++i) {
+    const auto& question = set_.items[i].question;
+    const bool is_asked = question && question->candidates[0].size() == 1;
+    EXPECT_EQ(got.outcomes[i].biased.has_value(), is_asked) << i;
+    if (!is_asked) continue;
+    ++asked;
+    const at::NoGradGuard no_grad;
+    const TokenBatch batch = make_token_batch({question->prompt}, {0});
+    at::Tensor logits =
+        loaded_->model().logits(loaded_->model().hidden_states({.batch = batch}))[-1].clone();
+    for (const auto& candidate : question->candidates) logits[candidate[0]] += 100.0;
+    EXPECT_EQ(*got.outcomes[i].biased, std::to_string(logits.argmax().item<int64_t>())) << i;
+  }
+  EXPECT_GT(asked, 1);
+}
+
+TEST_F(EvaluatorTest, ItemsOfABenchmarkAreGeneratedToo) {
+  set_.items[0].benchmark = BenchmarkItem{find_cblue_task("MedDG"), {}, "two", {1, 4, 20}};
+  EvaluatorOptions options;
+  options.max_new_tokens = 3;
+  options.stop_ids = {kEnd};
+  options.decode = [](const std::vector<TokenId>& ids) { return std::to_string(ids.size()); };
+  const auto alone = make_single_communicator("world");
+  const Evaluation got = Evaluator(loaded_->model(), set_, options).run(*alone);
+  const auto answer =
+      generate(loaded_->model(), {{1, 4, 20}}, {.max_new_tokens = 3, .stop_ids = {kEnd}})[0];
+  EXPECT_EQ(got.outcomes[0].generated, std::to_string(answer.ids.size()));
+  EXPECT_FALSE(got.outcomes[2].generated.has_value());
+}
+
+TEST_F(EvaluatorTest, OneChoiceIsNeverRightWhereSeveralAre) {
+  for (EvalItem& item : set_.items) {
+    if (item.question) item.question->question.correct = {0, 1};
+  }
+  const auto results = evaluate({});
+  EXPECT_EQ(results[1].questions(), 4);
+  EXPECT_EQ(results[1].correct_questions(), 0);
+  EXPECT_EQ(results[1].chance_questions(), 0.0);
 }
 
 TEST_F(EvaluatorTest, RanksWithSharesGiveWhatOneRankGives) {
@@ -165,7 +235,7 @@ TEST_F(EvaluatorTest, RanksWithSharesGiveWhatOneRankGives) {
         if (static_cast<int>(i) % ranks == communicator.rank())
           share.items.push_back(set_.items[i]);
       }
-      const auto results = Evaluator(loaded_->model(), share, {}).run(communicator);
+      const auto results = Evaluator(loaded_->model(), share, {}).run(communicator).results;
       for (size_t task = 0; task < 2; ++task) {
         EXPECT_NEAR(results[task].loss_sum(), whole[task].loss_sum(), 1e-10);
         EXPECT_EQ(results[task].samples(), whole[task].samples());
