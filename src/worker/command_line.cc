@@ -101,16 +101,63 @@ void add_train(CLI::App& app, TrainArguments& train) {
 
 void add_eval(CLI::App& app, EvalArguments& eval) {
   CLI::App& command = *app.add_subcommand(
-      "eval", "Held-out loss per task, and accuracy on multiple-choice questions");
+      "eval",
+      "Held-out loss and scores per task, with intervals; or what is different in two models, and "
+      "whether it is more than chance");
   add_model(command, eval.model);
+  command.get_option("model")->required(false);
   command.add_option("--data", eval.data, "A file in place of data.eval (repeatable)")
       ->allow_extra_args(false);
   command.add_option("--max-samples-per-task", eval.max_samples_per_task,
                      "At most so many samples of each task (default: eval.max_samples_per_task; "
                      "0: all)");
   command.add_option("--generate", eval.max_new_tokens,
-                     "Also answer the questions by generating at most so many tokens");
+                     "Also answer by generating at most so many tokens (what benchmark tasks of "
+                     "free text are scored by; with --answers generate 256 by default)");
+  command
+      .add_option("--answers", eval.answers,
+                  "What counts as the answer to a question: likelihood (default: the likeliest "
+                  "candidate), biased (one token, with 100 added to the logits of the option "
+                  "letters) or generate (what the generated text says)")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, AnswerWay>{{"likelihood", AnswerWay::kLikelihood},
+                                           {"biased", AnswerWay::kBiased},
+                                           {"generate", AnswerWay::kGenerate}}));
+  command.add_flag(
+      "--parity", [&eval](int64_t) { eval.reading = AnswerReading::kParity; },
+      "Count unreadable answers to CBLUE tasks as the reference evaluation does (an empty one as "
+      "the first label), to compare with published scores");
+  command
+      .add_option("--compare", eval.compare,
+                  "Compare with this model, or two with each other, on the same items: run "
+                  "folders, checkpoints, 'base' (the first without its adapter), or files of "
+                  "--items (.jsonl), which need no model")
+      ->expected(1, 2);
   command.add_option("--json", eval.json_path, "Also write the results to this file");
+  command.add_option(
+      "--items", eval.items_path,
+      "Also write a line for each item (.jsonl): what was answered, how it was read, "
+      "what was expected, and the loss");
+}
+
+// What CLI11 cannot say of eval's arguments.
+void check_eval(const EvalArguments& eval) {
+  if (eval.model.paths.empty() && eval.compare.size() != 2) {
+    throw ConfigError(
+        "eval: name a run folder, a checkpoint or configuration files, or two things after "
+        "--compare (molora eval --help tells what there is)");
+  }
+  if (!eval.model.paths.empty() && eval.compare.size() > 1) {
+    throw ConfigError(fmt::format(
+        "eval: {} and two things after --compare make three; put both after --compare, or one "
+        "before it",
+        eval.model.paths.front().string()));
+  }
+  if (!eval.compare.empty() && !eval.items_path.empty()) {
+    throw ConfigError(
+        "eval: --items writes one evaluation; write the items of both with a command each, then "
+        "compare the files");
+  }
 }
 
 void add_generate(CLI::App& app, GenerateArguments& generate) {
@@ -399,7 +446,10 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
                    : is_quiet ? LogVerbosity::kQuiet
                               : LogVerbosity::kNormal;
   if (app.got_subcommand("train")) line.command = train;
-  if (app.got_subcommand("eval")) line.command = eval;
+  if (app.got_subcommand("eval")) {
+    check_eval(eval);
+    line.command = eval;
+  }
   if (app.got_subcommand("generate")) line.command = generate;
   if (app.got_subcommand("bench")) line.command = bench;
   if (app.got_subcommand("plan")) {

@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "comm/communicator.h"
 #include "config/resume_changes.h"
+#include "eval/cblue_task.h"
+#include "eval/item_record.h"
 #include "export/export_format.h"
 #include "profile/work_recorder.h"
 
@@ -51,10 +53,16 @@ struct EvalArguments {
   std::vector<std::string> data;      // files in place of data.eval
   int64_t max_samples_per_task = -1;  // -1: eval.max_samples_per_task
   int64_t max_new_tokens = 0;         // above 0: also by generation
-  std::string json_path;              // where to write the results; "" nowhere
+  AnswerWay answers = AnswerWay::kLikelihood;
+  AnswerReading reading = AnswerReading::kStrict;
+  std::string json_path;   // where to write the results; "" nowhere
+  std::string items_path;  // where to write a line for each item; "" nowhere
+  // What is compared: the second one (the first is `model`), or both. Each is a path as of a model,
+  // "base" (the first without its adapter), or a file of items (.jsonl).
+  std::vector<std::string> compare;
 };
 
-// Prints a table of held-out losses and accuracies. Collective.
+// Prints a table of held-out losses and accuracies, or compares two evaluations. Collective.
 ExitCode run_eval(const EvalArguments& arguments, Communicator& world);
 
 struct GenerateArguments {

@@ -5,6 +5,7 @@
 
 #include "comm/fixed_order_sum.h"
 #include "data/sample_reader.h"
+#include "worker/items_file.h"
 #include "worker/together.h"
 
 namespace molora {
@@ -33,7 +34,8 @@ EvalSet read_share(const DataConfig& config, const HeldOutOptions& options,
 
 HeldOut::HeldOut(const DataConfig& config, const HeldOutOptions& options,
                  const ModelSession& session, Communicator& world)
-    : data_axis_(session.mesh().host(Axis::kData)),
+    : options_(options),
+      data_axis_(session.mesh().host(Axis::kData)),
       answers_template_(session.tokenizer(), config.chat_template(), config.system_prompt(),
                         DataConfig::answers) {
   uint64_t num_bad = 0;
@@ -41,6 +43,7 @@ HeldOut::HeldOut(const DataConfig& config, const HeldOutOptions& options,
            [&] { set_ = read_share(config, options, answers_template_, session.mesh(), num_bad); });
   EvaluatorOptions evaluator;
   evaluator.max_new_tokens = options.max_new_tokens;
+  evaluator.adds_biased_answers = options.answers == AnswerWay::kBiased;
   evaluator.stop_ids = answers_template_.stop_ids();
   evaluator.decode = [&tokenizer = session.tokenizer()](const std::vector<TokenId>& ids) {
     return tokenizer.decode(ids);
@@ -64,6 +67,17 @@ HeldOut::HeldOut(const DataConfig& config, const HeldOutOptions& options,
 
 std::vector<TaskResult> HeldOut::evaluate(const Evaluator::OnProgress& on_progress) const {
   return evaluator_->run(data_axis_, on_progress).results;
+}
+
+EvaluatedItems HeldOut::evaluate_items() const {
+  Evaluation evaluation = evaluator_->run(data_axis_);
+  std::vector<ItemRecord> mine;
+  for (size_t i = 0; i < set_.items.size(); ++i) {
+    const EvalItem& item = set_.items[i];
+    mine.push_back(item_record(item, set_.tasks[item.task], evaluation.outcomes[i],
+                               options_.answers, options_.reading));
+  }
+  return {std::move(evaluation.results), gather_items(mine, data_axis_)};
 }
 
 }  // namespace molora

@@ -12,8 +12,15 @@ namespace molora {
 
 struct HeldOutOptions {
   int64_t max_samples_per_task = 0;  // 0: all
-  // Questions are also answered by generating at most so many tokens; 0: not.
+  // Answers are also generated, at most so many tokens each; 0: not.
   int64_t max_new_tokens = 0;
+  AnswerWay answers = AnswerWay::kLikelihood;  // what counts as the answer to a question
+  AnswerReading reading = AnswerReading::kStrict;
+};
+
+struct EvaluatedItems {
+  std::vector<TaskResult> results;
+  std::vector<ItemRecord> records;  // of all ranks, in the order of the data
 };
 
 // Its parts refer to each other: neither copied nor moved.
@@ -34,8 +41,11 @@ class HeldOut {
 
   // Collective.
   std::vector<TaskResult> evaluate(const Evaluator::OnProgress& on_progress = {}) const;
+  // The same with what became of every item, on every rank. Collective.
+  EvaluatedItems evaluate_items() const;
 
  private:
+  HeldOutOptions options_;
   Communicator& data_axis_;
   // Held-out loss is over the answers, whatever mask the training uses: format tokens are learned
   // in a few steps and would hide what is worth knowing.

@@ -113,6 +113,27 @@ TEST(CommandLine, AnOptionTakesOneValueAndFilesMayFollow) {
   EXPECT_THAT(generate.prompts, ElementsAre("one", "two"));
 }
 
+TEST(CommandLine, EvalComparesWithOneOrTwoWithEachOther) {
+  const auto with = std::get<EvalArguments>(
+      line({"eval", "runs/x", "--compare", "base", "--answers", "biased", "--parity"}).command);
+  EXPECT_THAT(with.model.paths, ElementsAre("runs/x"));
+  EXPECT_THAT(with.compare, ElementsAre("base"));
+  EXPECT_EQ(with.answers, AnswerWay::kBiased);
+  EXPECT_EQ(with.reading, AnswerReading::kParity);
+  const auto two =
+      std::get<EvalArguments>(line({"eval", "--compare", "a.jsonl", "b.jsonl"}).command);
+  EXPECT_TRUE(two.model.paths.empty());
+  EXPECT_THAT(two.compare, ElementsAre("a.jsonl", "b.jsonl"));
+  EXPECT_EQ(two.answers, AnswerWay::kLikelihood);
+  EXPECT_EQ(two.reading, AnswerReading::kStrict);
+  EXPECT_THROW_WITH(line({"eval"}), ConfigError, "eval: name a run folder");
+  EXPECT_THROW_WITH(line({"eval", "--compare", "a"}), ConfigError, "two things after --compare");
+  EXPECT_THROW_WITH(line({"eval", "x", "--compare", "a", "b"}), ConfigError, "make three");
+  EXPECT_THROW_WITH(line({"eval", "x", "--compare", "a", "--items", "i"}), ConfigError,
+                    "--items writes one evaluation");
+  EXPECT_THROW_WITH(line({"eval", "x", "--answers", "guess"}), ConfigError, "--answers");
+}
+
 TEST(CommandLine, EvalAndGenerateTakeAModelAndTheirOptions) {
   const auto eval = std::get<EvalArguments>(
       line({"eval", "runs/x", "--data", "d.jsonl", "--generate", "8", "--base"}).command);
