@@ -1,3 +1,4 @@
+// The events section: faults, restarts, checkpoints.
 #include <algorithm>
 #include <cmath>
 

@@ -1,3 +1,4 @@
+// The experts section: loads by layer, over time and by task.
 #include <algorithm>
 #include <cmath>
 #include <map>

@@ -1,3 +1,4 @@
+// The head of a page: one run with its numbers, or a table of several; and what all sections share.
 #include <cmath>
 
 #include <fmt/format.h>

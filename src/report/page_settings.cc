@@ -1,3 +1,4 @@
+// The configuration section: what differs, what is not at its default, and all of it.
 #include <algorithm>
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// The speed section: steps, ranks side by side, bytes by collective.
 #include <algorithm>
 #include <cmath>
 #include <numeric>

@@ -12,7 +12,7 @@ constexpr char kLight[] = R"css(
   --s0: #0b5ea8; --s1: #c2470a; --s2: #00795f; --s3: #8b3a96; --s4: #806000; --s5: #4a4f58;
   --q0: #1f4e79; --q1: #4d86b4; --q2: #93bbd8; --q3: #d3e4ef; --q4: #f1f0ec;
   --q5: #fae3c8; --q6: #f2b777; --q7: #d07a24; --q8: #8f4300;
-  --t0: #ffffff; --t1: #ffffff; --t2: #10141a; --t3: #10141a; --t4: #10141a;
+  --t0: #ffffff; --t1: #10141a; --t2: #10141a; --t3: #10141a; --t4: #10141a;
   --t5: #10141a; --t6: #10141a; --t7: #10141a; --t8: #ffffff;
   --good: #00694f; --good-back: #dff3ea; --bad: #a4261d; --bad-back: #fbe6e3;
   --wait: #0b5ea8; --wait-back: #e2eef9; --notice: #fdf3dc; --notice-edge: #d9a521;
@@ -33,7 +33,9 @@ constexpr char kFrame[] = R"css(
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
 body { margin: 0; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+
+   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial,
+    sans-serif; }
 main, .top, footer { max-width: 1120px; margin: 0 auto; padding: 0 20px; }
 h1 { font-size: 28px; line-height: 1.2; margin: 0; font-weight: 650; letter-spacing: -0.01em;
   overflow-wrap: anywhere; }
@@ -51,7 +53,8 @@ code { font: 13px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
 .top nav a:hover { text-decoration: underline; }
 .theme { border: 0; margin: 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 12px;
   color: var(--muted); }
-.theme legend { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.theme legend { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); }
 .theme label { display: inline-flex; gap: 5px; align-items: center; }
 .theme input { margin: 0; accent-color: var(--accent); }
 .head { padding-top: 18px; }
@@ -108,6 +111,7 @@ thead th { border-top: 0; color: var(--muted); font-weight: 500; font-size: 12px
 tbody th { font-weight: 500; }
 td:last-child, th:last-child { padding-right: 0; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+thead .number { white-space: normal; }
 .time { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .sentence { min-width: 280px; overflow-wrap: anywhere; }
 .runs tbody th { white-space: nowrap; }
@@ -169,7 +173,8 @@ text.q6 { fill: var(--t6); } text.q7 { fill: var(--t7); } text.q8 { fill: var(--
 .dead { stroke: var(--t0); stroke-width: 1.2; fill: none; }
 .mark { stroke-width: 2; stroke: var(--card); }
 .mark.cross { stroke: var(--bad); stroke-width: 2.6; fill: none; }
-.mark.square { fill: var(--s0); } .mark.circle { fill: var(--s2); } .mark.triangle { fill: var(--s1); }
+.mark.square { fill: var(--s0); } .mark.circle { fill: var(--s2); }
+.mark.triangle { fill: var(--s1); }
 )css";
 
 constexpr char kNarrow[] = R"css(

@@ -1,3 +1,4 @@
+// The tasks section: accuracy with intervals, and held-out loss, of each task.
 #include <algorithm>
 #include <cmath>
 

@@ -11,7 +11,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr PageStamp kStamp{"2026-01-31T09:30:00Z", "molora"};
+const PageStamp kStamp{"2026-01-31T09:30:00Z", "molora"};
 
 RunRecord run_of(int num_steps) {
   RunRecord run;
