@@ -103,6 +103,7 @@ Pairs paired(const std::vector<ItemRecord>& first, const std::vector<ItemRecord>
         lonely.front(), lonely.size()));
   }
   std::vector<std::pair<const ItemRecord*, const ItemRecord*>> pairs;
+  pairs.reserve(mine.size());
   for (const auto& [key, record] : mine) pairs.emplace_back(record, others.at(key));
   std::sort(pairs.begin(), pairs.end(),
             [](const auto& a, const auto& b) { return a.first->index < b.first->index; });

@@ -26,6 +26,7 @@ std::optional<Said> said_to_question(const ChoiceQuestion& question, const ItemO
 std::vector<std::string> texts_of(const std::vector<size_t>& indices,
                                   const ChoiceQuestion& question) {
   std::vector<std::string> texts;
+  texts.reserve(indices.size());
   for (const size_t index : indices) texts.push_back(question.candidates[index]);
   return texts;
 }
