@@ -1,27 +1,14 @@
-// Continuing token sequences with a model, several at once, with cached keys and values.
+// Continuing token sequences with a model, several at once, to their ends.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <vector>
 
-#include "generate/sampling.h"
+#include "generate/sequence_batch.h"
 #include "model/decoder.h"
 
 namespace molora {
-
-struct GenerationOptions {
-  SamplingOptions sampling;
-  int64_t max_new_tokens = 256;
-  std::vector<int32_t> stop_ids;  // a sequence ends when one of these is chosen
-};
-
-// Why a sequence ended.
-enum class GenerationEnd {
-  kStopToken,
-  kMaxNewTokens,
-  kModelLimit,  // max_position of the model
-};
 
 struct Generated {
   std::vector<int32_t> ids;  // new tokens, without the stop token
@@ -32,8 +19,8 @@ struct Generated {
 // tokens.
 using OnToken = std::function<void(size_t, int32_t)>;
 
-// Continues every prompt; result i belongs to prompts[i]. No task label is involved: the routers
-// see the tokens alone. The tokens of one sequence do not depend on the others in the batch.
+// Continues every prompt in one SequenceBatch; result i belongs to prompts[i], whose draws are
+// those of number i.
 // REQUIRES: no prompt is empty or longer than the model's max_position.
 std::vector<Generated> generate(const CausalLM& model,
                                 const std::vector<std::vector<int32_t>>& prompts,

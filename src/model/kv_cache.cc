@@ -31,7 +31,7 @@ KvCache::KvCache(int64_t num_layers, int64_t num_sequences)
 KvCache::Slot& KvCache::slot(int64_t layer, int64_t sequence) {
   MOLORA_CHECK(layer < num_layers_ && sequence < num_sequences_, "layer {} sequence {}", layer,
                sequence);
-  return slots_[static_cast<size_t>(layer * num_sequences_ + sequence)];
+  return slots_[static_cast<size_t>(sequence * num_layers_ + layer)];
 }
 
 KvCache::KeysValues KvCache::append(int64_t layer, int64_t sequence, const Tensor& new_keys_SHA,
@@ -47,13 +47,20 @@ KvCache::KeysValues KvCache::append(int64_t layer, int64_t sequence, const Tenso
 }
 
 int64_t KvCache::length(int64_t sequence) const {
-  return slots_.at(static_cast<size_t>(sequence)).length;
+  return slots_.at(static_cast<size_t>(sequence * num_layers_)).length;
+}
+
+void KvCache::add_sequence() {
+  ++num_sequences_;
+  slots_.resize(static_cast<size_t>(num_layers_ * num_sequences_));
 }
 
 void KvCache::keep(const std::vector<int64_t>& sequences) {
   std::vector<Slot> kept;
-  for (int64_t layer = 0; layer < num_layers_; ++layer) {
-    for (const int64_t sequence : sequences) kept.push_back(std::move(slot(layer, sequence)));
+  for (const int64_t sequence : sequences) {
+    for (int64_t layer = 0; layer < num_layers_; ++layer) {
+      kept.push_back(std::move(slot(layer, sequence)));
+    }
   }
   slots_ = std::move(kept);
   num_sequences_ = static_cast<int64_t>(sequences.size());

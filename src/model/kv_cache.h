@@ -31,6 +31,8 @@ class KvCache {
   int64_t length(int64_t sequence) const;
   int64_t num_sequences() const { return num_sequences_; }
 
+  // A sequence that has seen nothing yet, behind the others.
+  void add_sequence();
   // Keeps only these sequences, in this order (finished ones leave the batch).
   void keep(const std::vector<int64_t>& sequences);
 
@@ -45,7 +47,7 @@ class KvCache {
 
   int64_t num_layers_;
   int64_t num_sequences_;
-  std::vector<Slot> slots_;  // layer * num_sequences + sequence
+  std::vector<Slot> slots_;  // sequence * num_layers + layer
 };
 
 }  // namespace molora

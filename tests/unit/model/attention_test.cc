@@ -89,5 +89,24 @@ TEST(KvCache, GrowsAndKeepsChosenSequences) {
   EXPECT_EQ(all.values_SHA[102][0][0].item<double>(), 9.0);
 }
 
+TEST(KvCache, TakesNewSequencesBehindTheOthers) {
+  KvCache cache(2, 0);
+  const Tensor one = at::full({3, 1, 2}, 1.0);
+  for (int64_t sequence = 0; sequence < 3; ++sequence) {
+    cache.add_sequence();
+    EXPECT_EQ(cache.num_sequences(), sequence + 1);
+    EXPECT_EQ(cache.length(sequence), 0);
+    for (int64_t layer = 0; layer < 2; ++layer) {
+      cache.append(layer, sequence, one + static_cast<double>(sequence), one);
+    }
+  }
+  cache.keep({1, 2});
+  cache.add_sequence();
+  EXPECT_EQ(cache.length(2), 0);
+  const KvCache::KeysValues all = cache.append(1, 1, one, one);
+  EXPECT_EQ(all.keys_SHA.size(0), 6);
+  EXPECT_EQ(all.keys_SHA[0][0][0].item<double>(), 3.0) << "the keys of the third sequence";
+}
+
 }  // namespace
 }  // namespace molora
