@@ -8,6 +8,7 @@
 #   yaml-cpp        >= 0.7            MIT
 #   CLI11           >= 2.1            BSD-3-Clause
 #   nlohmann-json   >= 3.10           MIT
+#   cpp-httplib     >= 0.10           MIT              (molora serve)
 #   PCRE2           >= 10.39          BSD-3-Clause
 #   utf8proc        >= 2.7            MIT
 #   SentencePiece   >= 0.1.96         Apache-2.0
@@ -43,6 +44,7 @@ if(MOLORA_WORKER)
   find_package(MPI REQUIRED COMPONENTS CXX)
   pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
   pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+  pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
   pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
 endif()
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)

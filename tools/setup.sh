@@ -24,7 +24,7 @@ packages=(
   python3 python3-pip python3-venv unzip
   openmpi-bin libopenmpi-dev
   protobuf-compiler libprotobuf-dev
-  libspdlog-dev libfmt-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev
+  libspdlog-dev libfmt-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev libcpp-httplib-dev
   libpcre2-dev libutf8proc-dev libsentencepiece-dev
   zlib1g-dev libssl-dev libxxhash-dev libisal-dev libgtest-dev libgmock-dev
 )

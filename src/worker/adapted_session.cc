@@ -36,50 +36,48 @@ RunConfig fit_layout(RunConfig config, Communicator& world) {
 
 }  // namespace
 
-AdaptedSession::AdaptedSession(const ResolvedModel& model, Communicator& world)
-    : config_(fit_layout(model.config, world)), session_(config_, model.expert_ways, world) {
-  const bool has_adapter = !model.step_folder.empty() || !model.adapter_folder.empty();
-  if (!has_adapter) {
-    if (world.rank() == 0) spdlog::info("no checkpoint: this is the base model");
-    return;
-  }
-  const std::filesystem::path& origin =
-      model.step_folder.empty() ? model.adapter_folder : model.step_folder;
-  together(world, [&] {
-    check_base(model, origin);
-    if (!model.adapter_folder.empty()) {
-      load_published(read_adapter_folder_tensors(origin), origin.string(), session_.adapters());
-      return;
-    }
-    TrainingState state = adapter_state(session_.adapters());
-    load_checkpoint(local_files(), origin, LoadScope::kAdapter, state);
-  });
-  if (world.rank() != 0) return;
-  if (model.base_fingerprint.empty()) {
-    spdlog::warn("{} does not say which base model it was trained on; taken for that: {}",
-                 origin.string(), config_.model().path());
-  }
-  spdlog::info("adapter of {}", origin.string());
-}
-
-void AdaptedSession::check_base(const ResolvedModel& model, const std::filesystem::path& origin) {
-  const std::string& path = config_.model().path();
-  const std::string& fingerprint = session_.weights().fingerprint();
-  if (model.base_fingerprint.empty()) return;
+void check_base(const ResolvedModel& model, const ModelSession& session) {
+  const std::string& fingerprint = session.weights().fingerprint();
+  if (model.base_fingerprint.empty()) return;  // a folder that does not say it
   if (model.base_fingerprint != fingerprint) {
     throw ConfigError(fmt::format(
         "{} was trained on a base model with fingerprint {}, {} has {}. Point model.path at the "
         "right one with --set model.path=FOLDER",
-        origin.string(), model.base_fingerprint, path, fingerprint));
+        model.adapter_path().string(), model.base_fingerprint, session.base_path(), fingerprint));
   }
   const std::string difference =
-      architecture_difference(model.architecture, architecture_text(session_.architecture()));
+      architecture_difference(model.architecture, architecture_text(session.architecture()));
   if (!difference.empty()) {
-    throw ConfigError(
-        fmt::format("{} was trained on the same weights in another model: config.json of {} says "
-                    "{} now",
-                    origin.string(), path, difference));
+    throw ConfigError(fmt::format(
+        "{} was trained on the same weights in another model: config.json of {} says {} now",
+        model.adapter_path().string(), session.base_path(), difference));
   }
+}
+
+void load_adapter(const ResolvedModel& model, const ModelSession& session, AdapterSet& adapters) {
+  check_base(model, session);
+  if (!model.adapter_folder.empty()) {
+    load_published(read_adapter_folder_tensors(model.adapter_folder), model.adapter_folder.string(),
+                   adapters);
+    return;
+  }
+  TrainingState state = adapter_state(adapters);
+  load_checkpoint(local_files(), model.step_folder, LoadScope::kAdapter, state);
+}
+
+AdaptedSession::AdaptedSession(const ResolvedModel& model, Communicator& world)
+    : config_(fit_layout(model.config, world)), session_(config_, model.expert_ways, world) {
+  if (model.adapter_path().empty()) {
+    if (world.rank() == 0) spdlog::info("no checkpoint: this is the base model");
+    return;
+  }
+  together(world, [&] { load_adapter(model, session_, session_.adapters()); });
+  if (world.rank() != 0) return;
+  if (model.base_fingerprint.empty()) {
+    spdlog::warn("{} does not say which base model it was trained on; taken for that: {}",
+                 model.adapter_path().string(), session_.base_path());
+  }
+  spdlog::info("adapter of {}", model.adapter_path().string());
 }
 
 }  // namespace molora

@@ -1,13 +1,20 @@
 // A session whose adapter comes from a checkpoint, for the commands that use a result.
 #pragma once
 
-#include <filesystem>
-
 #include "comm/communicator.h"
 #include "worker/model_session.h"
 #include "worker/resolved_config.h"
 
 namespace molora {
+
+// REQUIRES of both: `model` has an adapter.
+//
+// Throws: ConfigError when the adapter was trained on another base than the session has.
+void check_base(const ResolvedModel& model, const ModelSession& session);
+// Reads the adapter of a checkpoint or of a published folder into `adapters`: the session's own, or
+// others of the same layout over its base. This rank alone. Throws: as check_base();
+// CheckpointError, DataError, IoError.
+void load_adapter(const ResolvedModel& model, const ModelSession& session, AdapterSet& adapters);
 
 class AdaptedSession {
  public:
@@ -19,8 +26,6 @@ class AdaptedSession {
   const RunConfig& config() const { return config_; }
 
  private:
-  void check_base(const ResolvedModel& model, const std::filesystem::path& origin);
-
   RunConfig config_;
   ModelSession session_;
 };

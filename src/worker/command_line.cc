@@ -180,6 +180,53 @@ void add_generate(CLI::App& app, GenerateArguments& generate) {
   command.add_option("--seed", generate.seed, "Of the draws (default 0)");
 }
 
+void add_serve_limits(CLI::App& command, ServeArguments& serve) {
+  const auto add = [&command](const char* name, int64_t& value, const char* meaning, int64_t low,
+                              int64_t high) {
+    command.add_option(name, value, meaning)->check(CLI::Range(low, high))->capture_default_str();
+  };
+  add("--max-batch", serve.max_batch, "Answers that are made at the same time", 1, 256);
+  add("--max-waiting", serve.max_waiting, "Answers that wait for a place; one more gets 429", 0,
+      4096);
+  add("--max-choices", serve.max_choices, "Answers to one request (its field n)", 1, 256);
+  add("--max-new-tokens", serve.max_new_tokens,
+      "Tokens of an answer, also where the request gives no number", 1, int64_t{1} << 20);
+  add("--max-request-bytes", serve.max_request_bytes, "Bytes of a request's body", 1,
+      int64_t{1} << 30);
+  add("--timeout", serve.timeout_s, "Seconds from a request to the end of its answer", 1, 86'400);
+  add("--grace", serve.grace_s, "Seconds for what is under way when the server is asked to stop", 0,
+      86'400);
+}
+
+void add_serve(CLI::App& app, ServeArguments& serve) {
+  CLI::App& command = *app.add_subcommand(
+      "serve", "Answer over HTTP as OpenAI's interface does, with adapters of one base by name");
+  command.add_option("model", serve.paths,
+                     "Run folders or checkpoints (step-N folders) of one base, each served under "
+                     "the name of its folder; or configuration files (.yaml): the base alone");
+  command
+      .add_option("--name", serve.named_paths,
+                  "One more under a name: --name NAME=PATH (repeatable)")
+      ->allow_extra_args(false);
+  command.add_option("--base-name", serve.base_name, "Name of the base without an adapter")
+      ->capture_default_str();
+  command
+      .add_option("--set", serve.overrides,
+                  "Change a field of their configurations: --set model.precision=bf16 (repeatable)")
+      ->allow_extra_args(false);
+  command
+      .add_option("--host", serve.host, "Address to listen on; one that others reach takes a token")
+      ->capture_default_str();
+  command.add_option("--port", serve.port, "Port; 0: any free one")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
+  auto* token = command.add_option("--token", serve.token,
+                                   "Token that requests have to bring; others on this machine see "
+                                   "it in the list of processes");
+  command.add_option("--token-file", serve.token_file, "... from a file")->excludes(token);
+  add_serve_limits(command, serve);
+}
+
 void add_plan_machine(CLI::App& command, PlanArguments& plan, CLI::Option& ranks) {
   auto* gpus =
       command
@@ -405,6 +452,7 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   TrainArguments train;
   EvalArguments eval;
   GenerateArguments generate;
+  ServeArguments serve;
   PlanArguments plan;
   BenchArguments bench;
   VerifyArguments verify;
@@ -415,6 +463,7 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   add_train(app, train);
   add_eval(app, eval);
   add_generate(app, generate);
+  add_serve(app, serve);
   add_plan(app, plan);
   add_bench(app, bench);
   add_verify(app, verify);
@@ -426,7 +475,7 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
   for (const char* name : {"train", "bench"}) {
     add_launch(*app.get_subcommand(name), line.launch, line.is_print_command);
   }
-  for (const char* name : {"eval", "generate"}) {
+  for (const char* name : {"eval", "generate", "serve"}) {
     add_ranks(*app.get_subcommand(name), line.launch.num_ranks,
               "Ranks to start on this machine (default 1)");
   }
@@ -451,6 +500,7 @@ std::variant<CommandLine, CommandLineText> parse_command_line(int argc, const ch
     line.command = eval;
   }
   if (app.got_subcommand("generate")) line.command = generate;
+  if (app.got_subcommand("serve")) line.command = serve;
   if (app.got_subcommand("bench")) line.command = bench;
   if (app.got_subcommand("plan")) {
     if (plan.num_ranks == 0 && plan.num_gpus == 0) {

@@ -13,13 +13,13 @@ namespace molora {
 struct ConfigCommand {};
 
 struct CommandLine {
-  std::variant<TrainArguments, EvalArguments, GenerateArguments, PlanArguments, BenchArguments,
-               VerifyArguments, InspectArguments, ExportArguments, ReportArguments, WatchArguments,
-               ConfigCommand>
+  std::variant<TrainArguments, EvalArguments, GenerateArguments, ServeArguments, PlanArguments,
+               BenchArguments, VerifyArguments, InspectArguments, ExportArguments, ReportArguments,
+               WatchArguments, ConfigCommand>
       command;
   LogVerbosity verbosity = LogVerbosity::kNormal;
-  // Of train, eval, generate and bench: where the ranks run. For a process that is a rank already
-  // it says nothing new.
+  // Of train, eval, generate, serve and bench: where the ranks run. For a process that is a rank
+  // already it says nothing new.
   LaunchOptions launch;
   // Of train and bench: print what would be started instead of starting it.
   bool is_print_command = false;

@@ -80,6 +80,28 @@ struct GenerateArguments {
 // Prints answers. One rank does the work; on several the others wait. Collective.
 ExitCode run_generate(const GenerateArguments& arguments, Communicator& world);
 
+struct ServeArguments {
+  std::vector<std::filesystem::path> paths;  // run folders or checkpoints of one base, or its .yaml
+  std::vector<std::string> named_paths;      // NAME=PATH
+  std::vector<std::string> overrides;        // of all their configurations
+  std::string base_name = "base";            // what the base without an adapter is called
+  std::string host = "127.0.0.1";
+  int port = 8000;  // 0: any free one
+  std::string token;
+  std::string token_file;         // in place of it
+  int64_t max_batch = 16;         // answers that are made at the same time
+  int64_t max_waiting = 256;      // answers that wait for a place
+  int64_t max_choices = 8;        // of one request
+  int64_t max_new_tokens = 1024;  // of one answer, also of requests that give no number
+  int64_t max_request_bytes = int64_t{4} << 20;
+  int64_t timeout_s = 600;  // from a request to the end of its answer
+  int64_t grace_s = 30;     // for what is under way when the server is asked to stop
+};
+
+// Serves adapters of one base over HTTP, in OpenAI's interface, until a signal asks it to stop.
+// Rank 0 listens; every rank computes. Collective.
+ExitCode run_serve(const ServeArguments& arguments, Communicator& world);
+
 // Whose speeds the times of a plan are computed with.
 enum class PlanSpeeds { kCpu, kNvlink };
 

@@ -13,8 +13,8 @@ namespace molora {
 // wander compute on the core of another rank, or far from their memory. The user's word goes first:
 // nothing is bound where OMP_PROC_BIND, OMP_PLACES or GOMP_CPU_AFFINITY is set (OMP_PROC_BIND=false
 // for two jobs on one machine), where OMP_NUM_THREADS asks for more threads than there are cores
-// for, or where each rank has been given CPUs of its own. Rank 0 logs what was bound. Where there are
-// as many threads as CPUs of the rank's own, each thread but this one keeps to one of them.
+// for, or where each rank has been given CPUs of its own. Rank 0 logs what was bound. Where there
+// are as many threads as CPUs of the rank's own, each thread but this one keeps to one of them.
 //
 // REQUIRES: nothing has been computed yet. Collective.
 void set_compute_threads(Communicator& world);

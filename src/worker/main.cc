@@ -45,6 +45,7 @@ ExitCode run_command(const CommandLine& line, Communicator& world) {
           [&](const TrainArguments& arguments) { return run_train(arguments, world); },
           [&](const EvalArguments& arguments) { return run_eval(arguments, world); },
           [&](const GenerateArguments& arguments) { return run_generate(arguments, world); },
+          [&](const ServeArguments& arguments) { return run_serve(arguments, world); },
           [&](const PlanArguments& arguments) { return run_plan(arguments, world); },
           [&](const BenchArguments& arguments) { return run_bench(arguments, world); },
           [&](const VerifyArguments& arguments) { return run_verify(arguments, world); },

@@ -116,6 +116,26 @@ std::optional<BlockFormat> block_format(ModelConfig::Quantization quantization) 
   }
 }
 
+// One rank measures, so that all compute the same way.
+ExpertWays agree_on_expert_ways(const RunConfig& config, const std::optional<ExpertWays>& saved,
+                                const AdapterSet& adapters, at::Device device,
+                                Communicator& world) {
+  const std::string text = on_rank_zero(world, [&] {
+    const ExpertChoice choice = choose_expert_ways(
+        adapters,
+        {.asked = config.adapter().expert_compute(),
+         .saved = saved,
+         .tokens = int64_t{config.train().micro_batch_size()} * config.data().max_length(),
+         .type = compute_type(config.model().precision()),
+         .device = device});
+    for (const std::string& reason : choice.reasons) spdlog::info("{}", reason);
+    return expert_ways_text(choice.ways, routed_kinds(adapters));
+  });
+  const std::optional<ExpertWays> ways = parse_expert_ways(text);
+  MOLORA_CHECK(ways.has_value(), "{}", text);
+  return *ways;
+}
+
 SessionParts read_session_parts(const RunConfig& config) {
   const ModelConfig& model = config.model();
   const Architecture architecture = checked_architecture(config);
@@ -126,7 +146,8 @@ SessionParts read_session_parts(const RunConfig& config) {
 }
 
 ModelSession::ModelSession(const RunConfig& config, const std::optional<ExpertWays>& saved,
-                           Communicator& world, SessionUse use) {
+                           Communicator& world, SessionUse use)
+    : base_path_(config.model().path()) {
   MeshShape shape;
   together(world, [&] {
     read_parts(config, use);
@@ -152,26 +173,7 @@ ModelSession::ModelSession(const RunConfig& config, const std::optional<ExpertWa
     model_.emplace(architecture(), *weights_, *adapters_, *layout_);
   });
   if (world.rank() == 0) log_what_was_found(config);
-  choose_ways(config, saved, world);
-}
-
-// One rank measures, so that all compute the same way.
-void ModelSession::choose_ways(const RunConfig& config, const std::optional<ExpertWays>& saved,
-                               Communicator& world) {
-  const std::string text = on_rank_zero(world, [&] {
-    const ExpertChoice choice = choose_expert_ways(
-        *adapters_,
-        {.asked = config.adapter().expert_compute(),
-         .saved = saved,
-         .tokens = int64_t{config.train().micro_batch_size()} * config.data().max_length(),
-         .type = compute_type(config.model().precision()),
-         .device = device_->device()});
-    for (const std::string& reason : choice.reasons) spdlog::info("{}", reason);
-    return expert_ways_text(choice.ways, routed_kinds(*adapters_));
-  });
-  const std::optional<ExpertWays> ways = parse_expert_ways(text);
-  MOLORA_CHECK(ways.has_value(), "{}", text);
-  layout_->expert_ways = *ways;
+  layout_->expert_ways = agree_on_expert_ways(config, saved, *adapters_, device_->device(), world);
 }
 
 std::string ModelSession::expert_compute() const {

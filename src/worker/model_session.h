@@ -50,6 +50,8 @@ class ModelSession {
   ModelSession& operator=(ModelSession&&) = delete;
 
   const Architecture& architecture() const { return *architecture_; }
+  // model.path.
+  const std::string& base_path() const { return base_path_; }
   // REQUIRES of the next two: the session is one for text.
   const Tokenizer& tokenizer() const { return *parts_->tokenizer; }
   const ChatTemplate& chat_template() const { return parts_->chat_template; }
@@ -67,13 +69,12 @@ class ModelSession {
  private:
   void read_parts(const RunConfig& config, SessionUse use);
   void load_weights(const RunConfig& config, Communicator& world);
-  void choose_ways(const RunConfig& config, const std::optional<ExpertWays>& saved,
-                   Communicator& world);
   void share_random_weights(Communicator& world);
   void draw_weights(const RunConfig& config);
   WeightStorage storage(const ModelConfig& config) const;
   void log_what_was_found(const RunConfig& config) const;
 
+  std::string base_path_;
   bool has_random_weights_ = false;
   std::optional<SessionParts> parts_;         // for text
   std::optional<Architecture> architecture_;  // that of the parts, where there are any
@@ -90,6 +91,11 @@ class ModelSession {
 // same on every rank.
 ExchangeChoice choose_modes(const RunConfig& config, const Architecture& architecture,
                             const MeshShape& mesh);
+
+// Which way the experts are computed: rank 0 finds out (model/expert_compute.h) and logs why, all
+// use it. Collective.
+ExpertWays agree_on_expert_ways(const RunConfig& config, const std::optional<ExpertWays>& saved,
+                                const AdapterSet& adapters, at::Device device, Communicator& world);
 
 // The element type of model.precision.
 at::ScalarType compute_type(ModelConfig::Precision precision);

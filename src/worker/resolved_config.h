@@ -27,6 +27,11 @@ struct ResolvedModel {
   std::string architecture;
   // Which way its experts were computed (worker/saved_layout.h).
   std::optional<ExpertWays> expert_ways = std::nullopt;
+
+  // Whichever of the two there is.
+  const std::filesystem::path& adapter_path() const {
+    return step_folder.empty() ? adapter_folder : step_folder;
+  }
 };
 // Collective. Throws: ConfigError, CheckpointError.
 ResolvedModel resolve_model(const ModelArguments& arguments, Communicator& world);

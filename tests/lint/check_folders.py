@@ -29,6 +29,7 @@ MAY_INCLUDE = {
     "checkpoint": ["coord", "device", "comm", "watch", "tensor", "io", "config", "base"],
     "export": ["model", "checkpoint", "device", "comm", "tensor", "io", "config", "base"],
     "generate": ["model", "device", "tensor", "base"],
+    "serve": ["generate", "model", "data", "tokenizer", "comm", "io", "base"],
     "eval": ["generate", "train", "model", "data", "tokenizer", "device", "comm", "watch", "tensor", "io", "config", "base"],
     "launcher": ["watch", "config", "io", "base"],
     "worker": ["*"],
@@ -42,6 +43,7 @@ CONFINED = {
     r"yaml-cpp/": [r"src/config/.*"],
     r"pcre2\.h|utf8proc\.h|sentencepiece": [r"src/tokenizer/.*"],
     r"openssl/|xxhash\.h|isa-l/": [r"src/io/.*"],
+    r"httplib\.h": [r"src/serve/http_.*"],
     r"CLI/": [r"src/worker/.*", r"launcher/.*"],
     r"(ATen|torch|c10)/": [r"src/(tensor|profile|device|kernels|parallel|model|train|checkpoint|export|generate|eval|worker)/.*"],
 }

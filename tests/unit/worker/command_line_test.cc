@@ -47,6 +47,59 @@ TEST(CommandLine, TrainTakesWhereItRuns) {
   EXPECT_FALSE(plain.is_print_command);
 }
 
+TEST(CommandLine, ServeTakesAdaptersWhereToListenAndLimits) {
+  const CommandLine parsed = line({"serve",
+                                   "runs/a",
+                                   "runs/b",
+                                   "--name",
+                                   "c=runs/x",
+                                   "--set",
+                                   "model.path=m",
+                                   "--host",
+                                   "::1",
+                                   "--port",
+                                   "0",
+                                   "--token-file",
+                                   "t",
+                                   "--base-name",
+                                   "plain",
+                                   "--max-batch",
+                                   "4",
+                                   "--max-waiting",
+                                   "0",
+                                   "--max-new-tokens",
+                                   "7",
+                                   "--max-request-bytes",
+                                   "99",
+                                   "--timeout",
+                                   "5",
+                                   "--grace",
+                                   "0",
+                                   "--max-choices",
+                                   "2",
+                                   "--ranks",
+                                   "2"});
+  const auto& serve = std::get<ServeArguments>(parsed.command);
+  EXPECT_THAT(serve.paths, ElementsAre("runs/a", "runs/b"));
+  EXPECT_THAT(serve.named_paths, ElementsAre("c=runs/x"));
+  EXPECT_THAT(serve.overrides, ElementsAre("model.path=m"));
+  EXPECT_EQ(serve.host, "::1");
+  EXPECT_EQ(serve.port, 0);
+  EXPECT_EQ(serve.token_file, "t");
+  EXPECT_EQ(serve.base_name, "plain");
+  EXPECT_EQ(serve.max_batch, 4);
+  EXPECT_EQ(serve.max_waiting, 0);
+  EXPECT_EQ(serve.max_choices, 2);
+  EXPECT_EQ(serve.max_new_tokens, 7);
+  EXPECT_EQ(serve.max_request_bytes, 99);
+  EXPECT_EQ(serve.timeout_s, 5);
+  EXPECT_EQ(serve.grace_s, 0);
+  EXPECT_EQ(parsed.launch.num_ranks, 2);
+  EXPECT_THROW_WITH((void)line({"serve", "a", "--token", "x", "--token-file", "y"}), ConfigError,
+                    "--token");
+  EXPECT_THROW_WITH((void)line({"serve", "a", "--max-batch", "0"}), ConfigError, "--max-batch");
+}
+
 TEST(CommandLine, BenchTakesWhatIsMeasuredAndHow) {
   const CommandLine parsed = line({"bench",
                                    "a.yaml",
