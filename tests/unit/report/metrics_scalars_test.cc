@@ -43,8 +43,9 @@ TEST(MetricsScalars, WhatIsNoFiniteNumberGivesNothing) {
       {"type", "step"}, {"step", 3}, {"loss", std::numeric_limits<double>::quiet_NaN()}};
   EXPECT_THAT(metrics_scalars(live), IsEmpty());
   EXPECT_THAT(scalars(R"([1,2])"), IsEmpty());
-  EXPECT_THAT(scalars(R"({"type":"step","step":1,"timing":3,"expert_load":"x","sent_bytes":[1]})"),
-              IsEmpty());
+  EXPECT_THAT(
+      scalars(R"({"type":"step","step":1,"timing":[3],"expert_load":"x","sent_bytes":[1]})"),
+      IsEmpty());
 }
 
 }  // namespace
