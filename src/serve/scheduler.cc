@@ -162,17 +162,15 @@ void Scheduler::enter(Ticket& ticket) {
 }
 
 void Scheduler::leave(Ticket& ticket) {
-  uint64_t num_left = 0;
-  for (int64_t i = 0; i < ticket.work_.num_choices; ++i) {
-    if (leave(ticket, static_cast<size_t>(i))) ++num_left;
-  }
+  // Together: whoever sees that the places are free sees why.
   const Lock lock(mutex_);
-  counts_.abandoned += num_left;
+  for (int64_t i = 0; i < ticket.work_.num_choices; ++i) {
+    if (take_out(ticket, static_cast<size_t>(i))) ++counts_.abandoned;
+  }
 }
 
-// Whether the choice was still waiting or running.
-bool Scheduler::leave(Ticket& ticket, size_t choice) {
-  const Lock lock(mutex_);
+// Whether the choice was still waiting or running. REQUIRES: the lock is held.
+bool Scheduler::take_out(const Ticket& ticket, size_t choice) {
   const auto is_it = [&](const Choice& other) {
     return other.ticket == &ticket && other.index == choice;
   };
@@ -201,8 +199,8 @@ std::vector<WorkEvent> Scheduler::Ticket::wait(Clock::time_point until) {
 }
 
 void Scheduler::Ticket::withdraw(size_t choice) {
-  (void)scheduler_.leave(*this, choice);
   const Lock lock(scheduler_.mutex_);
+  (void)scheduler_.take_out(*this, choice);
   std::erase_if(events_, [choice](const WorkEvent& event) { return event.choice == choice; });
 }
 

@@ -90,7 +90,7 @@ class Scheduler {
 
   void enter(Ticket& ticket);
   void leave(Ticket& ticket);
-  bool leave(Ticket& ticket, size_t choice);
+  bool take_out(const Ticket& ticket, size_t choice);
   bool has_work(size_t model) const;
   std::optional<size_t> next_model() const;
   int64_t running_of(size_t model) const;
