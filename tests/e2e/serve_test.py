@@ -231,7 +231,7 @@ class ServeE2E(ServeCase):
         token = self.folder / "token"
         token.write_text("s3cret\n")
         server = self.start_server("--name", f"mine={self.runs[0]}", "--token-file", token, "--max-batch", 8,
-                                   "--max-waiting", 0, "--max-request-bytes", 20000, token="s3cret")
+                                   "--max-waiting", 0, "--max-request-bytes", 20000, "--grace", 300, token="s3cret")
         self.assertEqual(server.names, ["base", "mine"])
         self.assertTrue(server.ask("mine", "Hi"))
         other = server.client.with_options(api_key="guess")
@@ -240,7 +240,7 @@ class ServeE2E(ServeCase):
         self.refusal(413, lambda: server.ask("mine", "x" * 1_000_000))
         # All places taken by one long answer: the next is refused, and so it is when the server is to stop,
         # which lets the long one come to its end.
-        stream = iter(server.stream("mine", PROMPTS[0], n=8, temperature=2, max_tokens=400))
+        stream = iter(server.stream("mine", PROMPTS[0], n=8, temperature=2, max_tokens=200))
         next(stream)
         self.assertEqual(self.refusal(429, lambda: server.ask("mine", "Hi"))["code"], "queue_full")
         server.process.send_signal(signal.SIGTERM)
@@ -252,7 +252,7 @@ class ServeE2E(ServeCase):
         self.assertEqual((raised.exception.status_code, code), (503, "stopping"))
         ends = [chunk.choices[0].finish_reason for chunk in stream if chunk.choices[0].finish_reason]
         self.assertEqual(len(ends), 8, "each of the answers has come to its end")
-        _, log = server.process.communicate(timeout=60)
+        _, log = server.process.communicate(timeout=300)
         self.assertEqual(server.process.returncode, EXIT_DONE, log)
         self.assertIn("asked to stop", log)
 
