@@ -30,11 +30,7 @@ constexpr int64_t kMaxNewTokens = 256;
 constexpr char kBase[] = "base";
 
 DataConfig eval_data(const RunConfig& config, const std::vector<std::string>& files) {
-  DataConfig data = config.data();
-  if (!files.empty()) {
-    data.clear_eval();
-    for (const std::string& file : files) data.add_eval()->set_path(file);
-  }
+  DataConfig data = with_held_out_files(config.data(), files);
   if (data.eval_size() == 0) {
     throw ConfigError(
         "there is nothing to evaluate on: the configuration has no data.eval; name files with "

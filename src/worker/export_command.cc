@@ -113,15 +113,11 @@ class Export {
   }
 
   CausalLM model_with(const AdapterSet& adapters) const {
-    return {session_.architecture(), session_.weights(), adapters, session_.layout()};
+    return {session_.architecture(), session_.weights(), adapters, session_.model().layout()};
   }
 
   DataConfig text() const {
-    DataConfig data = config_.data();
-    if (!arguments_.data.empty()) {
-      data.clear_eval();
-      for (const std::string& file : arguments_.data) data.add_eval()->set_path(file);
-    }
+    DataConfig data = with_held_out_files(config_.data(), arguments_.data);
     if (data.eval_size() == 0) {
       throw ConfigError(
           "--approximate weighs experts by what the routers do on text, and measures there what it "

@@ -32,6 +32,14 @@ EvalSet read_share(const DataConfig& config, const HeldOutOptions& options,
 
 }  // namespace
 
+DataConfig with_held_out_files(const DataConfig& config, const std::vector<std::string>& files) {
+  DataConfig data = config;
+  if (files.empty()) return data;
+  data.clear_eval();
+  for (const std::string& file : files) data.add_eval()->set_path(file);
+  return data;
+}
+
 HeldOut::HeldOut(const DataConfig& config, const HeldOutOptions& options,
                  const ModelSession& session, Communicator& world)
     : options_(options),

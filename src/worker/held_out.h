@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -22,6 +23,9 @@ struct EvaluatedItems {
   std::vector<TaskResult> results;
   std::vector<ItemRecord> records;  // of all ranks, in the order of the data
 };
+
+// The configuration with these files in place of data.eval, if there are any.
+DataConfig with_held_out_files(const DataConfig& config, const std::vector<std::string>& files);
 
 // Its parts refer to each other: neither copied nor moved.
 class HeldOut {

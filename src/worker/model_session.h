@@ -64,7 +64,6 @@ class ModelSession {
   at::Device device() const { return device_->device(); }
   AdapterSet& adapters() { return *adapters_; }
   const CausalLM& model() const { return *model_; }
-  const ParallelLayout& layout() const { return *layout_; }
 
  private:
   void read_parts(const RunConfig& config, SessionUse use);

@@ -19,11 +19,6 @@ namespace molora {
 
 namespace {
 
-bool is_config_file(const std::filesystem::path& path) {
-  const std::string extension = path.extension().string();
-  return extension == ".yaml" || extension == ".yml";
-}
-
 std::string serialized(const LoadedConfig& loaded) {
   for (const std::string& warning : loaded.warnings) spdlog::warn("{}", warning);
   return loaded.config.SerializeAsString();
@@ -44,6 +39,11 @@ RunConfig config_of(const CheckpointManifest& manifest, const std::filesystem::p
 }
 
 }  // namespace
+
+bool is_config_file(const std::filesystem::path& path) {
+  const std::string extension = path.extension().string();
+  return extension == ".yaml" || extension == ".yml";
+}
 
 RunConfig resolve_config(const ConfigArguments& arguments, ConfigUse use, Communicator& world) {
   return parsed(on_rank_zero(world, [&] {

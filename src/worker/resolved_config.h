@@ -13,6 +13,9 @@
 
 namespace molora {
 
+// Whether a path among a command's models names a configuration file, by its ending.
+bool is_config_file(const std::filesystem::path& path);
+
 // Rank 0 reads and checks the files, says what it warns of, and hands the result to all: other
 // machines need not have the files. Collective. Throws: ConfigError on every rank.
 RunConfig resolve_config(const ConfigArguments& arguments, ConfigUse use, Communicator& world);

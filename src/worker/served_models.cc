@@ -10,10 +10,6 @@ namespace molora {
 
 namespace {
 
-bool is_config_file(const std::filesystem::path& path) {
-  return path.extension() == ".yaml" || path.extension() == ".yml";
-}
-
 std::string name_of(const std::filesystem::path& given) {
   const std::filesystem::path path =
       (given.has_filename() ? given : given.parent_path()).lexically_normal();
