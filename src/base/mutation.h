@@ -53,6 +53,13 @@ enum class Mutation {
   // Experts to tokens (parallel/expert_gather.cc).
   kExpertGradientKept,  // gradients of other ranks' experts are not sent back
   kExpertGatherStale,   // own experts in the place of all others
+  // Members of the family (model/router.cc, model/adapter_placement.cc).
+  kDrawOfRow,             // experts drawn by a token's row instead of its place in the data
+  kSharedAOfOneOwner,     // gradients of a shared A summed as if one rank held it
+  kDoraNormOfOwnColumns,  // norms of rows from this rank's columns alone (model/dora.cc)
+  kMagnitudeOfOneRank,    // row-parallel: gradients of the magnitude not summed over tp
+  kHeadsOfOneOwner,       // gradients of heads' experts summed as if each rank had its own
+  kTaskRouterOfOneRank,   // gradients of the router by task not summed over tp
   // Bottleneck values between tp ranks (model/rank_experts.cc, model/parallel_linear.cc,
   // model/sequence_experts.cc).
   kBottleneckOwnOnly,        // column: other ranks' bottleneck rows stay zero

@@ -41,6 +41,7 @@ enum class RandomPurpose : uint32_t {
   kDropout = 3,
   kSampling = 4,
   kBootstrap = 5,
+  kExpertDraw = 6,
 };
 
 // The key of one stream: a run seed, a purpose, a name (parameter, layer, ...; may be empty) and an

@@ -1,12 +1,14 @@
 #include "checkpoint/surgery_plan.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "base/check.h"
 #include "base/error.h"
+#include "config/adapter_family.h"
 #include "config/adapter_scale.h"
 
 namespace molora {
@@ -36,7 +38,8 @@ bool is_dropping_done(const RunConfig& stored, const RunConfig& wanted) {
 SurgeryPlan::Size size_of(const RunConfig& config) {
   const AdapterConfig& adapter = config.adapter();
   const bool is_mixture = has_experts(adapter.targets());
-  return {is_mixture ? adapter.num_experts() : 1, adapter.lora_rank(), adapter_scale(adapter)};
+  return {is_mixture ? adapter.num_experts() : 1, adapter.lora_rank(),
+          adapter_scale(adapter, adapter.lora_rank())};
 }
 
 // Whether the number of experts that a token takes changes where there is a choice before and
@@ -68,6 +71,7 @@ class Planner {
 
   SurgeryPlan plan() {
     check_targets();
+    check_family();
     check_router_bias();
     if (refused_.empty()) {
       plan_dropped();
@@ -98,6 +102,23 @@ class Planner {
                          "changed: set it to {}, or start a new run",
                          TargetsConfig::Kind_Name(before), TargetsConfig::Kind_Name(after),
                          TargetsConfig::Kind_Name(before)));
+    }
+  }
+
+  // Other members of the family keep the experts that they began with.
+  void check_family() {
+    const auto& [a, b] = std::pair(plan_.stored, plan_.wanted);
+    if (a.num_experts == b.num_experts && a.lora_rank == b.lora_rank && a.scale == b.scale &&
+        is_dropping_done(stored_, wanted_)) {
+      return;
+    }
+    for (const AdapterConfig* adapter : {&stored_.adapter(), &wanted_.adapter()}) {
+      for (const std::string& field : family_fields(*adapter)) {
+        refuse(field, fmt::format("experts, lora_rank and scale of {} adapter with it cannot be "
+                                  "changed; keep adapter as the checkpoint has it, or start a new "
+                                  "run",
+                                  adapter == &stored_.adapter() ? "the checkpoint's" : "an"));
+      }
     }
   }
 

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "base/divisors.h"
+#include "config/adapter_family.h"
 #include "config/group_exchange.h"
 #include "config/schema.h"
 
@@ -26,6 +27,12 @@ bool any_target(const TargetsConfig& targets, TargetsConfig::Kind kind) {
   return false;
 }
 
+// A number of experts for each token that the configuration says.
+bool has_fixed_choice(const RouterConfig& router) {
+  return router.gate() != RouterConfig::dense_softmax && router.gate() != RouterConfig::threshold &&
+         router.gate() != RouterConfig::top_p;
+}
+
 bool has_experts(const RunConfig& config) {
   return any_target(config.adapter().targets(), TargetsConfig::experts);
 }
@@ -40,13 +47,94 @@ class FieldPairs {
     constexpr std::string_view kExperts = "adapter.num_experts";
     const AdapterConfig& adapter = config_.adapter();
     if (are_faulty({kChosen, kExperts, "adapter.router.gate"})) return;
-    if (adapter.router().gate() == RouterConfig::dense_softmax) return;  // uses every expert
+    if (!has_fixed_choice(adapter.router())) return;
+    if (adapter.num_experts_by_layer_size() > 0 || adapter.experts_per_token_by_layer_size() > 0) {
+      return check_lists_by_layer();
+    }
     if (adapter.experts_per_token() <= adapter.num_experts()) return;
     add(places_.is_set(kChosen) ? kChosen : kExperts,
         fmt::format("expected adapter.experts_per_token of at most adapter.num_experts ({}), got {}"
                     "{}",
                     adapter.num_experts(), adapter.experts_per_token(),
                     places_.is_set(kChosen) ? "" : ", its default; set it too"));
+  }
+
+  // The lists agree with each other; with the model they are compared when it is known.
+  void check_lists_by_layer() {
+    const AdapterConfig& adapter = config_.adapter();
+    const auto& experts = adapter.num_experts_by_layer();
+    const auto& chosen = adapter.experts_per_token_by_layer();
+    const int layers = std::max(experts.size(), chosen.size());
+    if (!experts.empty() && !chosen.empty() && experts.size() != chosen.size()) {
+      return add(
+          "adapter.experts_per_token_by_layer",
+          fmt::format("expected as many numbers as adapter.num_experts_by_layer ({}), got {}",
+                      experts.size(), chosen.size()));
+    }
+    for (int layer = 0; layer < layers; ++layer) {
+      const uint32_t of = experts.empty() ? adapter.num_experts() : experts[layer];
+      const uint32_t k = chosen.empty() ? adapter.experts_per_token() : chosen[layer];
+      if (k >= 1 && k <= of) continue;
+      return add(
+          chosen.empty() ? "adapter.num_experts_by_layer" : "adapter.experts_per_token_by_layer",
+          fmt::format("layer {}: expected 1 to {} experts for each token, got {}", layer, of, k));
+    }
+  }
+
+  // Fields that mean nothing, or nothing that can be done, beside others.
+  void check_family() {
+    const AdapterConfig& adapter = config_.adapter();
+    const RouterConfig& router = adapter.router();
+    const auto check = [&](std::string_view name, bool is_wrong, std::string_view why) {
+      if (is_wrong && !are_faulty({name, "adapter.router.gate"})) add(name, std::string(why));
+    };
+    for (const uint32_t rank : adapter.lora_rank_by_layer()) {
+      check("adapter.lora_rank_by_layer", rank == 0, "expected ranks of at least 1, got 0");
+    }
+    check("adapter.frozen_experts", adapter.shared_a() && adapter.frozen_experts_size() > 0,
+          "an expert cannot keep its values while all share one A (adapter.shared_A); remove one "
+          "of the two");
+    check("adapter.router.selection",
+          router.selection() != RouterConfig::highest && !has_fixed_choice(router),
+          "has no effect: the gate takes no fixed number of experts; remove it, or use "
+          "topk_softmax");
+    check("adapter.router.bias_update_rate",
+          router.bias_update_rate() != 0.0 && !has_fixed_choice(router),
+          "has no effect: the gate takes no fixed number of experts; remove it, or use "
+          "topk_softmax");
+    check("adapter.router.health.action",
+          router.health().action() == RouterHealthConfig::bias && !has_fixed_choice(router),
+          "bias cannot help with a gate that takes no fixed number of experts; use raise_loss or "
+          "revive");
+    check(
+        "adapter.router.top_p_mass",
+        router.gate() != RouterConfig::top_p && router.top_p_mass() != RouterConfig().top_p_mass(),
+        "has no effect without adapter.router.gate: top_p; remove it, or set the gate");
+    check("adapter.router.threshold_max",
+          router.gate() != RouterConfig::threshold && router.threshold_max() != 0.0,
+          "has no effect without adapter.router.gate: threshold; remove it, or set the gate");
+    check("adapter.router.loss_across_routers",
+          router.loss_across_routers() == RouterConfig::concat &&
+              adapter.num_experts_by_layer_size() > 0,
+          "concat needs as many experts in each router (adapter.num_experts_by_layer); use mean or "
+          "sum");
+    check("adapter.router.heads", router.heads() != 1 && router.input() == RouterConfig::task,
+          "a task has no parts: heads route the parts of a token; remove one of the two");
+    check(
+        "adapter.router.heads", router.heads() != 1 && router.scope() == RouterConfig::block,
+        "heads are of linears with a router each; remove it, or use adapter.router.scope: linear");
+    check("adapter.router.tasks", router.input() == RouterConfig::task && router.tasks_size() == 0,
+          "expected the names of the tasks, as adapter.router.input: task routes by them");
+    check("adapter.router.tasks", router.input() == RouterConfig::token && router.tasks_size() != 0,
+          "has no effect with adapter.router.input: token; remove it");
+    check("adapter.router.input",
+          router.input() == RouterConfig::task &&
+              (router.scope() == RouterConfig::block || router.gate() == RouterConfig::threshold ||
+               adapter.num_experts_by_layer_size() > 0),
+          "one gate for all linears needs scope linear, as many experts in each layer and another "
+          "gate than threshold");
+    check("adapter.dora", adapter.dora() && !any_target(adapter.targets(), TargetsConfig::lora),
+          "has no effect: no linear in adapter.targets is 'lora'; remove it, or set one");
   }
 
   void check_warmup() {
@@ -89,6 +177,11 @@ class FieldPairs {
     check("adapter.router.bias", !adapter.router().bias());
     check("adapter.router.init_std", adapter.router().init_std() != 0);
     check("adapter.expert_dropout", adapter.expert_dropout() != 0);
+    check("adapter.shared_experts", adapter.shared_experts() != 0);
+    check("adapter.shared_A", adapter.shared_a());
+    check("adapter.num_experts_by_layer", adapter.num_experts_by_layer_size() != 0);
+    check("adapter.experts_per_token_by_layer", adapter.experts_per_token_by_layer_size() != 0);
+    check("adapter.lora_rank_by_layer", adapter.lora_rank_by_layer_size() != 0);
     check("adapter.frozen_experts", adapter.frozen_experts_size() != 0);
     const ParallelConfig& parallel = config_.parallel();
     check("parallel.expert_parallel", parallel.expert_parallel() != 1);
@@ -113,6 +206,24 @@ class FieldPairs {
                  frozen.begin() + item) {
         add(name_of(item), fmt::format("stands twice: expert {}; remove one", expert));
       }
+    }
+  }
+
+  // Heads are shared out as the linear's columns are: there is nothing to exchange.
+  void check_heads() {
+    if (config_.adapter().router().heads() == 1 || are_faulty({"parallel.exchange"})) return;
+    for (const AskedExchange& group :
+         asked_exchanges(config_.parallel(), config_.adapter().targets())) {
+      if (!group.has_experts || group.mode == GroupExchangeConfig::auto_ ||
+          group.mode == GroupExchangeConfig::replicate) {
+        continue;
+      }
+      return add(
+          group.own == GroupExchangeConfig::inherit
+              ? "parallel.exchange"
+              : fmt::format("parallel.exchange_by_group.{}", group.group),
+          "expected auto or replicate: adapter.router.heads are shared out as the columns of "
+          "their linear are");
     }
   }
 
@@ -147,8 +258,11 @@ class FieldPairs {
   void check_share(std::string_view name, int64_t ranks,
                    const std::vector<GroupExchangeConfig::GroupExchange>& modes) {
     if (are_faulty({name, "parallel.exchange_by_group"})) return;
-    const int64_t experts = config_.adapter().num_experts();
-    if (experts % ranks == 0) return;
+    const std::vector<int64_t> counts = expert_counts(config_.adapter());
+    const auto unsplit = std::find_if(counts.begin(), counts.end(),
+                                      [&](int64_t count) { return count % ranks != 0; });
+    if (unsplit == counts.end()) return;
+    const int64_t experts = *unsplit;
     std::string groups;
     for (const AskedExchange& group :
          asked_exchanges(config_.parallel(), config_.adapter().targets())) {
@@ -192,11 +306,13 @@ class FieldPairs {
 void check_between_fields(const RunConfig& config, const FieldPlaces& places, Faults& faults) {
   FieldPairs pairs(config, places, faults);
   pairs.check_experts_per_token();
+  pairs.check_family();
   pairs.check_warmup();
   pairs.check_targets();
   pairs.check_device();
   pairs.check_router();
   pairs.check_frozen_experts();
+  pairs.check_heads();
   pairs.check_exchange_groups();
   pairs.check_expert_shares();
 }

@@ -92,6 +92,7 @@ void check_paths(const RunConfig& config, ConfigUse use, const FieldPlaces& plac
     paths.check(fmt::format("data.eval[{}].path", i), config.data().eval(i).path(),
                 PathKind::kFile);
   }
+  paths.check("adapter.init_from", config.adapter().init_from(), PathKind::kFolder);
   paths.check_resume(config.checkpoint().resume());
 }
 

@@ -1,6 +1,7 @@
 #include "eval/evaluator.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
@@ -21,8 +22,9 @@ constexpr size_t kSumsPerTask = 10;
 constexpr double kLetterBias = 100.0;  // of MING's evaluation
 
 TrainSequence scored_sequence(const std::vector<TokenId>& prompt,
-                              const std::vector<TokenId>& candidate) {
+                              const std::vector<TokenId>& candidate, int64_t task) {
   TrainSequence sequence;
+  sequence.task = task;
   sequence.ids = prompt;
   sequence.ids.insert(sequence.ids.end(), candidate.begin(), candidate.end());
   sequence.supervised.assign(prompt.size(), 0);
@@ -84,7 +86,11 @@ struct Evaluator::Sums {
 };
 
 Evaluator::Evaluator(const CausalLM& model, const EvalSet& set, const EvaluatorOptions& options)
-    : model_(model), set_(set), options_(options) {}
+    : model_(model), set_(set), options_(options) {
+  for (const std::string& task : set_.tasks) {
+    task_numbers_.push_back(model_.adapters().task_number(task));
+  }
+}
 
 Evaluation Evaluator::run(Communicator& communicator, const OnProgress& on_progress) const {
   const at::NoGradGuard no_grad;
@@ -154,13 +160,14 @@ void Evaluator::add_losses(size_t begin, size_t end, Outcomes& outcomes) const {
   int64_t offset = 0;
   for (size_t i = begin; i < end; ++i) {
     const EvalItem& item = set_.items[i];
-    rows.push_back({TrainSequence{item.sample.ids, item.sample.supervised, 0}});
+    rows.push_back(
+        {TrainSequence{item.sample.ids, item.sample.supervised, 0, task_numbers_[item.task]}});
     if (item.question && are_single_tokens(*item.question) &&
         item.question->prompt.size() <= item.sample.ids.size()) {
       prompt_ends.push_back(offset + static_cast<int64_t>(item.question->prompt.size()) - 1);
       scored_here.push_back(i);
     } else if (item.question) {
-      outcomes[i].likeliest = index_of_largest(candidate_scores(*item.question));
+      outcomes[i].likeliest = index_of_largest(candidate_scores(*item.question, item.task));
     }
     offset += static_cast<int64_t>(item.sample.ids.size());
   }
@@ -206,13 +213,14 @@ void Evaluator::add_choice(const EvalItem& item, const Tensor& logits_V,
   outcome.biased = options_.decode({token});
 }
 
-std::vector<double> Evaluator::candidate_scores(const EncodedQuestion& question) const {
+std::vector<double> Evaluator::candidate_scores(const EncodedQuestion& question,
+                                                size_t task) const {
   const at::NoGradGuard no_grad;
   std::vector<double> scores;
   std::vector<TrainRow> rows;
   int64_t tokens = 0;
   for (size_t i = 0; i < question.candidates.size(); ++i) {
-    rows.push_back({scored_sequence(question.prompt, question.candidates[i])});
+    rows.push_back({scored_sequence(question.prompt, question.candidates[i], task_numbers_[task])});
     tokens += static_cast<int64_t>(rows.back().front().ids.size());
     if (tokens < options_.tokens_per_pass && i + 1 < question.candidates.size()) continue;
     const std::vector<double> part = sequence_scores(model_, rows);
@@ -224,16 +232,23 @@ std::vector<double> Evaluator::candidate_scores(const EncodedQuestion& question)
 }
 
 void Evaluator::add_generated(size_t begin, size_t end, Outcomes& outcomes) const {
-  std::vector<std::vector<int32_t>> prompts;
-  std::vector<size_t> items;
+  std::map<int64_t, std::vector<size_t>> items_of_task;  // one, but where routers ask for the task
   for (size_t i = begin; i < end; ++i) {
     const EvalItem& item = set_.items[i];
-    if (!item.question && !item.benchmark) continue;
-    prompts.push_back(item.question ? item.question->prompt : item.benchmark->prompt);
-    items.push_back(i);
+    if (item.question || item.benchmark) items_of_task[task_numbers_[item.task]].push_back(i);
   }
-  if (prompts.empty()) return;
+  for (const auto& [task, items] : items_of_task) add_generated(task, items, outcomes);
+}
+
+void Evaluator::add_generated(int64_t task, const std::vector<size_t>& items,
+                              Outcomes& outcomes) const {
+  std::vector<std::vector<int32_t>> prompts;
+  for (const size_t i : items) {
+    const EvalItem& item = set_.items[i];
+    prompts.push_back(item.question ? item.question->prompt : item.benchmark->prompt);
+  }
   GenerationOptions options;
+  options.task = task;
   options.max_new_tokens = options_.max_new_tokens;
   options.stop_ids = options_.stop_ids;
   const std::vector<Generated> answers = generate(model_, prompts, options);

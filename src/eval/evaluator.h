@@ -39,6 +39,7 @@ struct Evaluation {
 class Evaluator {
  public:
   // Refers to model and set, which must outlive it. The set holds this rank's share.
+  // Throws: ConfigError when the adapter routes by task and does not know one of the set's.
   Evaluator(const CausalLM& model, const EvalSet& set, const EvaluatorOptions& options);
 
   // Results: one per task of the set, over all members of `communicator`, which hold different
@@ -49,7 +50,8 @@ class Evaluator {
   Evaluation run(Communicator& communicator, const OnProgress& on_progress = {}) const;
 
   // The log-likelihood of each candidate of a question of the set (for tests and reports).
-  std::vector<double> candidate_scores(const EncodedQuestion& question) const;
+  // `task`: index into the set's tasks.
+  std::vector<double> candidate_scores(const EncodedQuestion& question, size_t task = 0) const;
 
  private:
   struct Sums;
@@ -57,11 +59,13 @@ class Evaluator {
   void add_losses(size_t begin, size_t end, Outcomes& outcomes) const;
   void add_choice(const EvalItem& item, const Tensor& logits_V, ItemOutcome& outcome) const;
   void add_generated(size_t begin, size_t end, Outcomes& outcomes) const;
+  void add_generated(int64_t task, const std::vector<size_t>& items, Outcomes& outcomes) const;
   std::vector<Sums> task_sums(const Outcomes& outcomes) const;
 
   const CausalLM& model_;
   const EvalSet& set_;
   EvaluatorOptions options_;
+  std::vector<int64_t> task_numbers_;  // by the set's tasks, for routers that ask for them
 };
 
 }  // namespace molora

@@ -36,9 +36,9 @@ constexpr std::array<std::string_view, 17> kWithoutEffect = {
     "megatron_config", "megatron_core",     "peft_version", "qalora_group_size",   "revision",
     "runtime_config",  "task_type"};
 // Keys that are read.
-constexpr std::array<std::string_view, 7> kRead = {
-    "base_model_name_or_path", "bias",      "lora_alpha", "peft_type", "r",
-    "target_modules",          "use_rslora"};
+constexpr std::array<std::string_view, 8> kRead = {
+    "base_model_name_or_path", "bias",     "lora_alpha", "peft_type", "r",
+    "target_modules",          "use_dora", "use_rslora"};
 
 template <size_t N>
 bool is_one_of(const std::array<std::string_view, N>& names, std::string_view name) {
@@ -152,7 +152,11 @@ void set_ming_experts(const std::filesystem::path& path, AdapterConfig& adapter)
   adapter.set_num_experts(fields.count("num_experts"));
   adapter.set_experts_per_token(fields.count("num_experts_per_token"));
   const std::string selection = fields.text("expert_selection", "topk");
-  if (selection != "topk" && selection != "top_k") fields.fail("expert_selection", "\"topk\"");
+  if (selection == "sampling") {
+    adapter.mutable_router()->set_selection(RouterConfig::sampled);
+  } else if (selection != "topk" && selection != "top_k") {
+    fields.fail("expert_selection", "\"topk\" or \"sampling\"");
+  }
   if (fields.flag("share_expert", false)) fields.fail("share_expert", "false");
   if (fields.flag("output_logit_bias", false)) fields.fail("output_logit_bias", "false");
   adapter.mutable_router()->set_gate(RouterConfig::topk_softmax);
@@ -200,6 +204,7 @@ AdapterFolderConfig read_adapter_folder_config(const std::filesystem::path& fold
   adapter.set_lora_rank(fields.count("r"));
   adapter.set_lora_alpha(fields.positive("lora_alpha"));
   adapter.set_rslora(fields.flag("use_rslora", false));
+  adapter.set_dora(fields.flag("use_dora", false));
   TargetsConfig& targets = *adapter.mutable_targets();
   for (const Target& target : kTargets) (targets.*target.set)(TargetsConfig::frozen);
   set_lora_targets(fields, targets);

@@ -60,7 +60,7 @@ void write_safetensors(const std::vector<PublishedTensor>& tensors,
 json peft_config(const AdapterToWrite& adapter) {
   json targets = json::array();
   for (const LinearKind kind : kLinearKinds) {
-    const AdapterSpec spec = adapter_spec(adapter.config, kind);
+    const AdapterSpec spec = adapter_spec(adapter.config, kind, 0);
     if (spec.kind != TargetsConfig::frozen && !spec.has_router()) {
       targets.push_back(linear_name(kind));
     }
@@ -83,7 +83,7 @@ json peft_config(const AdapterToWrite& adapter) {
           {"revision", nullptr},
           {"target_modules", targets},
           {"task_type", "CAUSAL_LM"},
-          {"use_dora", false},
+          {"use_dora", adapter.config.dora()},
           {"use_rslora", adapter.config.rslora()}};
 }
 
@@ -108,7 +108,8 @@ void write_ming_adapter(const AdapterToWrite& adapter, const std::filesystem::pa
   json config = parse_json_object(read_file(base_config, kMaxConfigBytes), base_config.string());
   config["num_experts"] = adapter.config.num_experts();
   config["num_experts_per_token"] = adapter.config.experts_per_token();
-  config["expert_selection"] = "topk";
+  config["expert_selection"] =
+      adapter.config.router().selection() == RouterConfig::sampled ? "sampling" : "topk";
   config["share_expert"] = false;
   config["output_logit_bias"] = false;
   config["router_loss_coeff"] = 0.0;

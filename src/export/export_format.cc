@@ -9,6 +9,8 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "config/adapter_family.h"
+#include "export/fixed_weight.h"
 #include "model/adapter_placement.h"
 #include "model/linear_kind.h"
 
@@ -26,7 +28,7 @@ std::vector<std::string> linears_with(const AdapterConfig& adapter, bool has_rou
                                       TargetsConfig::Kind kind) {
   std::vector<std::string> names;
   for (const LinearKind linear : kLinearKinds) {
-    const AdapterSpec spec = adapter_spec(adapter, linear);
+    const AdapterSpec spec = adapter_spec(adapter, linear, 0);
     if (spec.kind == kind && spec.has_router() == has_router) {
       names.emplace_back(linear_name(linear));
     }
@@ -34,15 +36,23 @@ std::vector<std::string> linears_with(const AdapterConfig& adapter, bool has_rou
   return names;
 }
 
+// Members of the family whose parts the form has no place for.
+void check_family(const AdapterConfig& adapter, ExportFormat format) {
+  std::vector<std::string> others = family_fields(adapter);
+  if (format == ExportFormat::kPeft) std::erase(others, "adapter.dora");
+  if (format == ExportFormat::kMing) std::erase(others, "adapter.router.selection");
+  if (others.empty()) return;
+  throw ConfigError(fmt::format("--format {} has no place for what {} {} for",
+                                export_format_name(format), fmt::join(others, ", "),
+                                others.size() == 1 ? "asks" : "ask"));
+}
+
 bool is_mlp(LinearKind kind) {
   return kind == LinearKind::kGate || kind == LinearKind::kUp || kind == LinearKind::kDown;
 }
 
-// Every output of a token is a fixed matrix times it: no router.
-void check_plain(const AdapterConfig& adapter, ExportFormat format) {
-  const std::vector<std::string> mixed =
-      linears_with(adapter, /*has_router=*/true, TargetsConfig::experts);
-  if (mixed.empty()) return;
+[[noreturn]] void refuse_mixed(const AdapterConfig& adapter, const std::vector<std::string>& mixed,
+                               ExportFormat format) {
   throw ConfigError(fmt::format(
       "--format {} holds plain LoRA, but {} {} a mixture of {} experts whose router decides for "
       "each token: no fixed matrix does the same. Use --format ming, or --approximate RANK for the "
@@ -51,9 +61,28 @@ void check_plain(const AdapterConfig& adapter, ExportFormat format) {
       adapter.num_experts()));
 }
 
+// Weights can take in what is the same for every token.
+void check_merged(const AdapterConfig& adapter) {
+  std::vector<std::string> mixed;
+  for (const LinearKind kind : kLinearKinds) {
+    const AdapterSpec spec = adapter_spec(adapter, kind, 0);
+    if (spec.kind != TargetsConfig::frozen && !has_fixed_weight(spec)) {
+      mixed.emplace_back(linear_name(kind));
+    }
+  }
+  if (!mixed.empty()) refuse_mixed(adapter, mixed, ExportFormat::kMerged);
+}
+
+// Every output of a token is a fixed matrix times it: no router.
+void check_plain(const AdapterConfig& adapter, ExportFormat format) {
+  const std::vector<std::string> mixed =
+      linears_with(adapter, /*has_router=*/true, TargetsConfig::experts);
+  if (!mixed.empty()) refuse_mixed(adapter, mixed, format);
+}
+
 void check_ming(const AdapterConfig& adapter) {
   for (const LinearKind kind : kLinearKinds) {
-    const AdapterSpec spec = adapter_spec(adapter, kind);
+    const AdapterSpec spec = adapter_spec(adapter, kind, 0);
     if (spec.has_router() != is_mlp(kind)) {
       throw ConfigError(fmt::format(
           "--format ming has experts on gate_proj, up_proj and down_proj and plain LoRA or nothing "
@@ -68,7 +97,7 @@ void check_ming(const AdapterConfig& adapter) {
         "one "
         "of q_proj, k_proj, v_proj, o_proj");
   }
-  if (adapter_spec(adapter, LinearKind::kGate).gate != RouterConfig::topk_softmax) {
+  if (adapter_spec(adapter, LinearKind::kGate, 0).gate != RouterConfig::topk_softmax) {
     throw ConfigError(fmt::format(
         "--format ming knows the gate topk_softmax alone, but adapter.router.gate is {}",
         RouterConfig::Gate_Name(adapter.router().gate())));
@@ -92,6 +121,8 @@ std::optional<ExportFormat> export_format_from_name(std::string_view name) {
 }
 
 void check_export(const AdapterConfig& adapter, ExportFormat format) {
+  if (format == ExportFormat::kMerged) return check_merged(adapter);
+  check_family(adapter, format);
   if (format == ExportFormat::kMing) {
     check_ming(adapter);
   } else {
@@ -100,6 +131,14 @@ void check_export(const AdapterConfig& adapter, ExportFormat format) {
 }
 
 AdapterConfig single_lora_config(const AdapterConfig& adapter, uint32_t lora_rank) {
+  for (const std::string& field : family_fields(adapter)) {
+    if (field != "adapter.dora" && field != "adapter.router.scope" &&
+        field != "adapter.router.input" && field != "adapter.router.heads") {
+      continue;
+    }
+    throw ConfigError(fmt::format(
+        "--approximate fits sums of low-rank products, which an adapter with {} is not", field));
+  }
   AdapterConfig single = adapter;
   TargetsConfig& targets = *single.mutable_targets();
   const auto* fields = targets.GetDescriptor();
@@ -119,6 +158,11 @@ AdapterConfig single_lora_config(const AdapterConfig& adapter, uint32_t lora_ran
   single.clear_experts_per_token();
   single.clear_router();
   single.clear_frozen_experts();
+  single.clear_shared_experts();
+  single.clear_shared_a();
+  single.clear_num_experts_by_layer();
+  single.clear_experts_per_token_by_layer();
+  single.clear_lora_rank_by_layer();
   single.set_rslora(false);
   single.set_lora_rank(lora_rank);
   single.set_lora_alpha(lora_rank);

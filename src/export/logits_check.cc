@@ -35,7 +35,7 @@ Tensor read_tensor(const std::shared_ptr<const SafetensorsFile>& file, const std
 }  // namespace
 
 LogitsCheck make_logits_check(const CausalLM& model,
-                              const std::vector<std::vector<int32_t>>& prompts) {
+                              const std::vector<std::vector<int32_t>>& prompts, int64_t task) {
   const at::NoGradGuard no_grad;
   std::vector<int64_t> samples;
   std::vector<int64_t> last_tokens;
@@ -46,8 +46,9 @@ LogitsCheck make_logits_check(const CausalLM& model,
     end += std::ssize(prompt);
     last_tokens.push_back(end - 1);
   }
-  const TokenBatch batch = on_device(
-      make_token_batch(prompts, samples, std::vector<int64_t>(prompts.size(), 0)), model.device());
+  const TokenBatch batch =
+      on_device(make_token_batch(prompts, samples, {}, std::vector<int64_t>(prompts.size(), task)),
+                model.device());
   const ForwardContext context{.batch = batch};
   const Tensor hidden_TD = model.hidden_states(context);
   const Tensor states_PD =

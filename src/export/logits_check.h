@@ -23,9 +23,10 @@ struct LogitsCheck {
   Tensor logits_PV;                           // after the last token of each, fp32
 };
 
-// Collective as CausalLM::logits(). REQUIRES: no prompt is longer than the model's max_position.
+// Collective as CausalLM::logits(). task: of adapters that route by task.
+// REQUIRES: no prompt is longer than the model's max_position.
 LogitsCheck make_logits_check(const CausalLM& model,
-                              const std::vector<std::vector<int32_t>>& prompts);
+                              const std::vector<std::vector<int32_t>>& prompts, int64_t task = -1);
 
 // Throws: IoError.
 void write_logits_check(const LogitsCheck& check, const std::filesystem::path& folder);

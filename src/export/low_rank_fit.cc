@@ -6,6 +6,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "base/check.h"
+#include "model/bottleneck.h"
 
 namespace molora {
 
@@ -21,11 +22,14 @@ struct Factors {
 Factors mean_factors(const LinearAdapter& linear, const Tensor& mean_weights_RE) {
   Tensor weights_E = at::ones({linear.spec.num_experts}, at::kDouble);
   if (linear.spec.has_router()) {
-    weights_E = mean_weights_RE.select(0, linear.router_index).slice(0, 0, linear.spec.num_experts);
+    weights_E.slice(0, 0, linear.spec.num_routed())
+        .copy_(
+            mean_weights_RE.select(0, linear.router_index).slice(0, 0, linear.spec.num_routed()));
   }
   const Tensor b_Ero =
       linear.lora_B.detach().to(at::kDouble) * (weights_E * linear.spec.scale).view({-1, 1, 1});
-  return {linear.lora_A.detach().to(at::kDouble).flatten(0, 1), b_Ero.flatten(0, 1)};
+  const Tensor a_Eri = each_experts_A(linear.lora_A.detach(), linear.spec, linear.spec.num_experts);
+  return {a_Eri.to(at::kDouble).flatten(0, 1), b_Ero.flatten(0, 1)};
 }
 
 // The best `rank` rows for the same product.

@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "export/adapter_folder.h"
+#include "export/fixed_weight.h"
 #include "io/file.h"
 #include "io/safetensors.h"
 #include "io/strict_json.h"
@@ -42,25 +43,17 @@ bool is_weight_file(const std::filesystem::path& path) {
 std::map<std::string, const LinearAdapter*> by_weight_name(const AdapterSet& adapters) {
   std::map<std::string, const LinearAdapter*> map;
   for (const LinearAdapter& linear : adapters.linears()) {
-    MOLORA_CHECK(!linear.spec.has_router(), "{} has a router", linear.path);
     map[fmt::format("model.{}.weight", linear.path)] = &linear;
   }
   return map;
-}
-
-// W + s B A, in fp32.
-Tensor merged(const Tensor& weight_OI, const LinearAdapter& linear) {
-  const Tensor a_rI = linear.lora_A.detach().select(0, 0).to(at::kFloat);
-  const Tensor b_rO = linear.lora_B.detach().select(0, 0).to(at::kFloat);
-  return at::addmm(weight_OI.to(at::kFloat), b_rO.t(), a_rI, 1.0, linear.spec.scale);
 }
 
 bool is_float(DType dtype) { return at::isFloatingType(scalar_type(dtype)); }
 
 class Merge {
  public:
-  Merge(const AdapterSet& adapters, std::optional<at::ScalarType> type)
-      : adapters_(by_weight_name(adapters)), type_(type) {}
+  Merge(const AdapterSet& adapters, const MergeOptions& options)
+      : adapters_(by_weight_name(adapters)), type_(options.type), task_(options.task) {}
 
   void write(const std::shared_ptr<const SafetensorsFile>& from,
              const std::filesystem::path& path) {
@@ -72,7 +65,8 @@ class Merge {
     for (const TensorEntry& entry : from->entries()) {
       const Tensor stored = mapped_tensor(from, entry);
       const auto found = adapters_.find(entry.name);
-      const Tensor value = found == adapters_.end() ? stored : merged(stored, *found->second);
+      const Tensor value =
+          found == adapters_.end() ? stored : fixed_weight(stored, *found->second, task_);
       const Tensor written = value.to(type_of(entry)).contiguous();
       writer.write_next(tensor_bytes(written));
       total_bytes_ += written.nbytes();
@@ -97,6 +91,7 @@ class Merge {
 
   std::map<std::string, const LinearAdapter*> adapters_;  // still to come
   std::optional<at::ScalarType> type_;
+  int64_t task_;
   uint64_t total_bytes_ = 0;
 };
 
@@ -133,19 +128,19 @@ void write_beside(const std::filesystem::path& from, const Merge& merge,
 }  // namespace
 
 void write_merged_model(const AdapterSet& adapters, const std::filesystem::path& base_folder,
-                        std::optional<at::ScalarType> type, const std::filesystem::path& folder) {
+                        const MergeOptions& options, const std::filesystem::path& folder) {
   const at::NoGradGuard no_grad;
   std::map<std::filesystem::path, std::shared_ptr<const SafetensorsFile>> files;
   for (const auto& [name, tensor] : open_weight_folder(base_folder)) {
     files.emplace(tensor.file->path().filename(), tensor.file);
   }
-  Merge merge(adapters, type);
+  Merge merge(adapters, options);
   for (const auto& [name, file] : files) merge.write(file, folder / name);
   merge.finish(base_folder);
   for (const auto& entry : std::filesystem::directory_iterator(base_folder)) {
     const bool is_hidden = entry.path().filename().string().starts_with('.');
     if (!entry.is_regular_file() || is_hidden || is_weight_file(entry.path())) continue;
-    write_beside(entry.path(), merge, type, folder);
+    write_beside(entry.path(), merge, options.type, folder);
   }
 }
 

@@ -10,14 +10,19 @@
 
 namespace molora {
 
-// Writes the files of `base_folder` anew into `folder`, each adapted weight W as W + s B A, summed
-// in fp32 and rounded once; everything else as it is: the other tensors, config.json, tokenizer and
-// what else lies beside them. One tensor at a time is in memory.
-// type: of all tensors in place of the base's own; config.json is changed with it. A narrow type
-// rounds what was added: bf16 keeps 8 bits of the sum.
-// REQUIRES: no linear has a router; the adapters are whole on this rank, on the CPU.
-// Throws: DataError with file and tensor; IoError.
+struct MergeOptions {
+  // Of all tensors in place of the base's own; config.json is changed with it. A narrow type rounds
+  // what was added: bf16 keeps 8 bits of the sum.
+  std::optional<at::ScalarType> type;
+  int64_t task = -1;  // of adapters that route by task (AdapterSet::task_number)
+};
+
+// Writes the files of `base_folder` anew into `folder`, each adapted weight as fixed_weight() has
+// it (export/fixed_weight.h), summed in fp32 and rounded once; everything else as it is: the other
+// tensors, config.json, tokenizer and what else lies beside them. One tensor at a time is in
+// memory. REQUIRES: each linear has_fixed_weight(); the adapters are whole on this rank, on the
+// CPU. Throws: DataError with file and tensor; IoError.
 void write_merged_model(const AdapterSet& adapters, const std::filesystem::path& base_folder,
-                        std::optional<at::ScalarType> type, const std::filesystem::path& folder);
+                        const MergeOptions& options, const std::filesystem::path& folder);
 
 }  // namespace molora

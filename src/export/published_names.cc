@@ -36,6 +36,7 @@ std::vector<PublishedPart> parts_of(const LinearAdapter& linear, const Parameter
   const std::string kind = parameter.name.substr(linear.path.size() + 1);
   const std::vector<int64_t>& shape = parameter.global_shape;
   if (kind == "router.weight") return {{base + ".switch.weight", shape}};
+  if (kind == "magnitude") return {{base + ".lora_magnitude_vector", shape}};
   if (kind == "router.bias") return {{base + ".switch.bias", shape}};
   MOLORA_CHECK(kind == "lora_A" || kind == "lora_B", "{}", parameter.name);
   const bool is_b = kind == "lora_B";
@@ -50,8 +51,10 @@ std::vector<PublishedPart> parts_of(const LinearAdapter& linear, const Parameter
   return parts;
 }
 
-bool is_router(const Parameter& parameter) {
-  return parameter.name.find(".router.") != std::string::npos;
+// Published as it is, not by expert.
+bool is_one_tensor(const Parameter& parameter) {
+  return parameter.name.find(".router.") != std::string::npos ||
+         parameter.name.ends_with(".magnitude");
 }
 
 // This rank's slice of a parameter out of the tensors of the whole.
@@ -61,9 +64,8 @@ void load_slice(const std::vector<PublishedPart>& parts,
   const auto columns = [&](const Tensor& whole) {
     return whole.slice(-1, parameter.offset.back(), parameter.offset.back() + value.size(-1));
   };
-  if (is_router(parameter)) {
-    const Tensor& whole = tensors.at(parts.front().name);
-    Tensor(value).copy_(value.dim() > 1 ? columns(whole) : whole);
+  if (is_one_tensor(parameter)) {
+    Tensor(value).copy_(columns(tensors.at(parts.front().name)));
     return;
   }
   for (int64_t e = 0; e < value.size(0); ++e) {
@@ -80,7 +82,7 @@ std::vector<PublishedTensor> to_published(const LinearAdapter& linear, const Par
   MOLORA_CHECK(value.sizes() == at::IntArrayRef(parameter.global_shape),
                "{}: a slice, not the whole tensor", parameter.name);
   const std::vector<PublishedPart> parts = parts_of(linear, parameter);
-  if (is_router(parameter)) return {{parts.front().name, value}};
+  if (is_one_tensor(parameter)) return {{parts.front().name, value}};
   std::vector<PublishedTensor> result;
   for (size_t e = 0; e < parts.size(); ++e) {
     const Tensor expert = value.select(0, static_cast<int64_t>(e));

@@ -5,6 +5,7 @@
 //   <path>.lora_B [1, r, out]          base_model.model.model.<path>.lora_B.weight [out, r]
 //   <path>.lora_A [E, r, in], e        ...<path>.experts.<e>.lora_A_<e>.weight [r, in]
 //   <path>.lora_B [E, r, out], e       ...<path>.experts.<e>.lora_B_<e>.weight [out, r]
+//   <path>.magnitude [out]             base_model.model.model.<path>.lora_magnitude_vector [out]
 //   <path>.router.weight [E, in]       ...<path>.switch.weight [E, in]
 //   <path>.router.bias [E]             ...<path>.switch.bias [E]
 #pragma once

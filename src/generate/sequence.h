@@ -13,6 +13,7 @@ struct GenerationOptions {
   SamplingOptions sampling;
   int64_t max_new_tokens = 256;
   std::vector<int32_t> stop_ids;  // a sequence ends when one of these is chosen
+  int64_t task = -1;              // of adapters that route by task (AdapterSet::task_number)
 };
 
 // Why a sequence ended.

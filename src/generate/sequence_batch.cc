@@ -66,16 +66,19 @@ at::Tensor SequenceBatch::next_logits() {
   std::vector<std::vector<int32_t>> inputs;
   std::vector<int64_t> samples;
   std::vector<int64_t> positions;
+  std::vector<int64_t> tasks;
   std::vector<int64_t> last_tokens;
   int64_t end = 0;
   for (size_t i = 0; i < active_.size(); ++i) {
     inputs.push_back(active_[i].next_input);
     samples.push_back(active_[i].sequence.draw);
+    tasks.push_back(active_[i].sequence.options.task);
     positions.push_back(cache_.length(static_cast<int64_t>(i)));
     end += static_cast<int64_t>(inputs.back().size());
     last_tokens.push_back(end - 1);
   }
-  const TokenBatch batch = on_device(make_token_batch(inputs, samples, positions), model_.device());
+  const TokenBatch batch =
+      on_device(make_token_batch(inputs, samples, positions, tasks), model_.device());
   const at::Tensor hidden = model_.hidden_states({.batch = batch, .cache = &cache_});
   const at::Tensor last_N = to_device(at::tensor(last_tokens, at::kLong), model_.device());
   // The next token is chosen on the host: the device is waited for once a token.

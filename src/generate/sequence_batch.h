@@ -12,8 +12,8 @@ namespace molora {
 
 // The tokens of a sequence depend on its prompt, options and draw; on when it came and what else is
 // in the batch only as far as sums are rounded differently in matrix products of another height (in
-// fp32, where two logits are within some 1e-6 of each other). No task label is involved: the
-// routers see the tokens alone.
+// fp32, where two logits are within some 1e-6 of each other). No task label is involved,
+// unless the adapter was made to route by task: other routers see the tokens alone.
 //
 // With tensor parallelism every rank of the group makes the same calls and gets the same results.
 class SequenceBatch {

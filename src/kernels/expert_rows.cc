@@ -153,7 +153,12 @@ Tensor contiguous_columns(const Tensor& x_TC) {
 
 ExpertRows rows_by_expert(const Tensor& chosen_TK, int64_t num_experts) {
   ExpertRows rows = rows_by_held_expert(chosen_TK, 0, num_experts);
-  MOLORA_CHECK_EQ(rows.num_pairs(), chosen_TK.numel(), "choices among {} experts", num_experts);
+  const auto* chosen = chosen_TK.const_data_ptr<int64_t>();
+  const int64_t made = chosen_TK.is_contiguous()
+                           ? std::count_if(chosen, chosen + chosen_TK.numel(),
+                                           [](int64_t expert) { return expert >= 0; })
+                           : (chosen_TK >= 0).sum().item<int64_t>();
+  MOLORA_CHECK_EQ(rows.num_pairs(), made, "choices among {} experts", num_experts);
   return rows;
 }
 

@@ -26,7 +26,8 @@ struct ExpertRows {
   int64_t num_experts() const { return static_cast<int64_t>(begins.size()) - 1; }
 };
 
-// chosen_TK: [tokens, k] int64, each within the experts, none twice for a token.
+// chosen_TK: [tokens, k] int64, each within the experts, none twice for a token; negative ones are
+// no choice.
 ExpertRows rows_by_expert(const Tensor& chosen_TK, int64_t num_experts);
 
 // The same of `num_held` experts from `first` on alone; other choices are passed over.

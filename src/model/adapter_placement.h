@@ -9,6 +9,10 @@
 //                B its out / tp   data            B its E / tp experts       data
 //   tokens,      A and B of its E / ep experts, whole                        expert data
 //   gather
+//   shared A     as of replicate; in rank, tokens and gather mode
+//                whole            all ranks       as of replicate (rank), whole  all ranks
+//   heads > 1    all tensors whole, all ranks
+//   magnitude    its out / tp     data            whole                      all ranks
 //   router       whole            all ranks       weight its in / tp columns data
 //                                                 bias whole                 all ranks
 //                                                 (`tokens`: whole           all ranks)
@@ -29,20 +33,39 @@ namespace molora {
 // How one linear is adapted.
 struct AdapterSpec {
   TargetsConfig::Kind kind = TargetsConfig::frozen;
-  int64_t num_experts = 1;        // E; 1 for a plain LoRA
-  int64_t experts_per_token = 1;  // k
+  int64_t num_experts = 1;        // E, shared ones included; 1 for a plain LoRA
+  int64_t experts_per_token = 1;  // k, shared ones included; the most that there can be
+  int64_t num_shared = 0;         // the last experts, which every token uses with weight 1
   int64_t lora_rank = 1;          // r
   double scale = 1.0;             // alpha / r, or alpha / sqrt(r)
   double dropout = 0.0;
   // softmax_topk_renorm is there as topk_softmax, which gives the same numbers.
   RouterConfig::Gate gate = RouterConfig::topk_softmax;
+  RouterConfig::Selection selection = RouterConfig::highest;
+  double top_p_mass = 0.0;                   // of the gate top_p
+  double threshold_max = 0.0;                // of the gate threshold
+  bool has_shared_A = false;                 // one A for all experts (HydraLoRA)
+  bool is_dora = false;                      // of a plain LoRA
+  int64_t heads = 1;                         // sub-tokens of a token, routed each by itself
+  bool is_block = false;                     // experts are whole MLPs with one router (MixLoRA)
+  bool routes_by_task = false;               // MOELoRA
+  bool has_choice_bias = false;              // a bias that only the choice of experts sees
   bool has_router_bias = true;               // else it is 0 and stays so
   double router_init_std = 0.0;              // 0: uniform as a linear's
   std::vector<int64_t> frozen_experts = {};  // ascending; none of a plain LoRA
 
-  bool has_router() const { return kind == TargetsConfig::experts && num_experts > 1; }
+  bool has_router() const { return kind == TargetsConfig::experts && num_routed() > 1; }
+  int64_t num_routed() const { return num_experts - num_shared; }
+  int64_t routed_per_token() const { return experts_per_token - num_shared; }
+  // How many of the routed experts a token uses depends on the token.
+  bool has_open_choice() const {
+    return gate == RouterConfig::threshold || gate == RouterConfig::top_p;
+  }
+  // Logits of a router: one for each routed expert, and behind them that of the threshold.
+  int64_t router_rows() const { return num_routed() + (gate == RouterConfig::threshold ? 1 : 0); }
 };
-AdapterSpec adapter_spec(const AdapterConfig& config, LinearKind kind);
+// `layer`: of the decoder; the lists by layer of `config` are as long as it has layers, or empty.
+AdapterSpec adapter_spec(const AdapterConfig& config, LinearKind kind, int64_t layer);
 
 // Where a rank stands and how experts are placed.
 struct AdapterPlacement {
@@ -92,5 +115,7 @@ TensorPlace place_of_A(const LinearPlace& linear, const AdapterSpec& spec);
 TensorPlace place_of_B(const LinearPlace& linear, const AdapterSpec& spec);
 TensorPlace place_of_router_weight(const LinearPlace& linear, const AdapterSpec& spec);
 TensorPlace place_of_router_bias(const AdapterSpec& spec);
+TensorPlace place_of_choice_bias(const AdapterSpec& spec);
+TensorPlace place_of_magnitude(const LinearPlace& linear);
 
 }  // namespace molora

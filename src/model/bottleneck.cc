@@ -7,13 +7,6 @@
 
 namespace molora {
 
-TokenIds token_ids(const TokenBatch& batch) { return {batch.samples_T, batch.positions_T}; }
-
-TokenIds token_ids(const TokenBatch& batch, const Slice& tokens) {
-  return {batch.samples_T.slice(0, tokens.begin, tokens.end()),
-          batch.positions_T.slice(0, tokens.begin, tokens.end())};
-}
-
 bool has_dropout(const LinearAdapter& adapter, const ForwardContext& context) {
   return context.mode == ForwardMode::kTrain && adapter.spec.dropout > 0.0;
 }
@@ -59,11 +52,20 @@ InputReading read_input(const Tensor& x_TD, const std::vector<FrozenLinear>& fro
       of.u_TR = is_dropped(reading) ? project_down(x_TD, reading.lora_A, *reading.adapter, context,
                                                    ids, reading.columns)
                                     : *next++;
+      of.u_TR = for_each_expert(of.u_TR, reading.adapter->spec, reading.num_experts);
     }
-    if (reading.router_weight.defined()) of.router_TE = *next++;
+    if (reading.router_weight.defined()) of.router_TZ = *next++;
     result.adapters.push_back(of);
   }
   return result;
+}
+
+Tensor for_each_expert(const Tensor& u_TR, const AdapterSpec& spec, int64_t num_experts) {
+  return spec.has_shared_A ? u_TR.repeat({1, num_experts}) : u_TR;
+}
+
+Tensor each_experts_A(const Tensor& lora_A, const AdapterSpec& spec, int64_t num_experts) {
+  return spec.has_shared_A ? lora_A.expand({num_experts, -1, -1}).contiguous() : lora_A;
 }
 
 Tensor apply_gates(const Tensor& u_TR, const Tensor& weights_TE, const AdapterSpec& spec) {

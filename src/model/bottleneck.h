@@ -27,14 +27,6 @@ namespace molora {
 
 using at::Tensor;
 
-// Which tokens a matrix has in its rows: what their dropout masks depend on.
-struct TokenIds {
-  Tensor samples_T;    // [tokens] int64
-  Tensor positions_T;  // [tokens] int64
-};
-TokenIds token_ids(const TokenBatch& batch);
-TokenIds token_ids(const TokenBatch& batch, const Slice& tokens);
-
 bool has_dropout(const LinearAdapter& adapter, const ForwardContext& context);
 
 // The masks of these tokens' columns; nothing without dropout.
@@ -50,15 +42,16 @@ Tensor project_down(const Tensor& x_TD, const Tensor& lora_A, const LinearAdapte
 // An adapter that reads an input, with what this rank uses of it. Either tensor may be undefined.
 struct ReadingAdapter {
   const LinearAdapter* adapter = nullptr;
-  Tensor lora_A;         // [experts, r, columns]
-  Tensor router_weight;  // [E, columns]
-  Slice columns;         // which of the linear's inputs the columns are
+  Tensor lora_A;            // [experts, r, columns], or [1, r, columns] for all of them
+  Tensor router_weight;     // [logits, columns]
+  Slice columns;            // which of the linear's inputs the columns are
+  int64_t num_experts = 1;  // how many experts u is for
 };
 
 // What an adapter makes of its input.
 struct AdapterReading {
-  Tensor u_TR;       // as project_down() gives it
-  Tensor router_TE;  // x W_s^T in the router's precision, without the bias
+  Tensor u_TR;       // as project_down() gives it, for each of the experts
+  Tensor router_TZ;  // x W_s^T in the router's precision, without the bias
 };
 
 struct InputReading {
@@ -73,6 +66,13 @@ struct InputReading {
 InputReading read_input(const Tensor& x_TD, const std::vector<FrozenLinear>& frozen,
                         const std::vector<ReadingAdapter>& adapters, const ForwardContext& context,
                         const TokenIds& ids);
+
+// u of an A that experts share, once for each of them: [tokens, num_experts * r]. u that is of as
+// many experts already is left as it is.
+Tensor for_each_expert(const Tensor& u_TR, const AdapterSpec& spec, int64_t num_experts);
+
+// A of these experts, [num_experts, r, inputs], where they share one.
+Tensor each_experts_A(const Tensor& lora_A, const AdapterSpec& spec, int64_t num_experts);
 
 // u_TR: [tokens, experts * r]; weights_TE: [tokens, experts] in the router's precision, undefined
 // without a router. Returns u times gate and scale.

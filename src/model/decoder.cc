@@ -14,6 +14,7 @@
 #include "kernels/norm.h"
 #include "kernels/swiglu.h"
 #include "model/attention.h"
+#include "model/dora.h"
 #include "model/recompute.h"
 #include "parallel/regions.h"
 #include "parallel/tensor_collectives.h"
@@ -77,8 +78,25 @@ CausalLM::CausalLM(const Architecture& architecture, const BaseWeights& weights,
   final_norm_D_ = weights.get("model.norm.weight");
   head_weight_vD_ = architecture_.has_tied_head ? embedding_vD_ : weights.get("lm_head.weight");
   rotary_frequencies_ = rotary_frequencies(architecture_, embedding_vD_.scalar_type()).to(device());
+  begin_magnitudes();
   if (experts_lie_across_data(layout.mesh.shape(), adapters)) {
     rounds_.emplace(layout.mesh.host(Axis::kAll));
+  }
+}
+
+// DoRA begins as the base: with magnitudes that are the norms of its rows.
+void CausalLM::begin_magnitudes() {
+  const at::NoGradGuard no_grad;
+  for (int64_t i = 0; i < architecture_.num_layers; ++i) {
+    for (const LinearKind kind : kLinearKinds) {
+      const SplitLinear of = linear(i, kind);
+      if (of.adapter == nullptr || !of.adapter->spec.is_dora) continue;
+      Communicator* tp =
+          is_column_parallel(kind) || layout_.tp().size() == 1 ? nullptr : &layout_.tp();
+      const Tensor norms_O = dora_norms(*of.base, *of.adapter, tp);
+      const Tensor value_O = of.adapter->magnitude.detach();
+      if (value_O.count_nonzero().item<int64_t>() == 0) value_O.copy_(norms_O);
+    }
   }
 }
 

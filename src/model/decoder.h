@@ -39,7 +39,8 @@ using at::Tensor;
 // Refers to layout, weights and adapters that it is given; all must outlive it.
 class CausalLM {
  public:
-  // weights, adapters: this rank's slices.
+  // weights, adapters: this rank's slices. Magnitudes (DoRA) that are all zero begin here, with the
+  // norms of the base: collective over tp with such adapters.
   CausalLM(const Architecture& architecture, const BaseWeights& weights, const AdapterSet& adapters,
            const ParallelLayout& layout);
 
@@ -73,6 +74,7 @@ class CausalLM {
   Tensor logits(const Tensor& states_ND) const;
 
   const Architecture& architecture() const { return architecture_; }
+  const AdapterSet& adapters() const { return adapters_; }
   const ParallelLayout& layout() const { return layout_; }
   at::ScalarType compute_type() const { return embedding_vD_.scalar_type(); }
   // Where the weights are, and where batches have to be.
@@ -92,6 +94,7 @@ class CausalLM {
     RotaryTables rotary;
   };
 
+  void begin_magnitudes();
   Tensor run_layers(const ForwardContext& context) const;
   Tensor embed(const ForwardPass& pass) const;
   Tensor layer_forward(int64_t index, const Tensor& x_TD, const Pass& pass) const;

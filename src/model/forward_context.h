@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <utility>
 
 #include <ATen/ATen.h>
 
@@ -31,5 +32,13 @@ struct ForwardContext {
   // Called with k and the input of layer k, and with num_layers and the final normalised state.
   std::function<void(int64_t, const at::Tensor&)> on_hidden = {};
 };
+
+// What routing these tokens of the batch needs.
+inline RoutingContext routing_of(const ForwardContext& context, TokenIds ids) {
+  RoutingContext routing = context.routing;
+  routing.ids = std::move(ids);
+  routing.draw = {context.mode == ForwardMode::kTrain, context.seed, context.step};
+  return routing;
+}
 
 }  // namespace molora

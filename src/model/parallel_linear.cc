@@ -5,6 +5,8 @@
 #include "base/check.h"
 #include "base/mutation.h"
 #include "model/bottleneck.h"
+#include "model/dora.h"
+#include "model/head_experts.h"
 #include "model/rank_experts.h"
 #include "model/replicated_tokens.h"
 #include "model/router.h"
@@ -23,19 +25,61 @@ bool is_dispatched(const LinearAdapter* adapter) {
 
 // Computed beside the base, on this rank's own tokens or columns.
 bool is_local(const LinearAdapter* adapter) {
-  return adapter != nullptr && adapter->place.mode != ExchangeMode::kTokens;
+  return adapter != nullptr && adapter->place.mode != ExchangeMode::kTokens &&
+         !has_heads(adapter->spec);
+}
+
+// Of these heads' tokens, each of which one tp rank alone routes.
+RoutingContext head_routing(const ForwardPass& pass) {
+  return routing_of(pass.context(), token_ids(pass.context().batch));
+}
+
+// Adds what the heads of this rank's outputs make of the input.
+Tensor add_column_heads(const Tensor& out_TO, const Tensor& x_TD, const LinearAdapter& adapter,
+                        const ForwardPass& pass) {
+  const LinearPlace& place = adapter.place;
+  const auto inputs_of = [&](int64_t outputs) { return outputs * place.size.in / place.size.out; };
+  const Slice columns = {inputs_of(place.outputs.begin), inputs_of(place.outputs.length)};
+  return out_TO + head_experts(x_TD.slice(1, columns.begin, columns.end()), adapter, pass.context(),
+                               head_routing(pass), columns);
+}
+
+// The outputs of the heads whose inputs this rank has; the others are other ranks' part of the sum.
+Tensor add_row_heads(const Tensor& partial_TO, const Tensor& x_Td, const LinearAdapter& adapter,
+                     const ForwardPass& pass) {
+  const LinearPlace& place = adapter.place;
+  const auto outputs_of = [&](int64_t inputs) { return inputs * place.size.out / place.size.in; };
+  const Tensor delta_To =
+      head_experts(x_Td, adapter, pass.context(), head_routing(pass), place.inputs);
+  return partial_TO +
+         at::constant_pad_nd(delta_To, {outputs_of(place.inputs.begin),
+                                        place.size.out - outputs_of(place.inputs.end())});
+}
+
+// The ranks that have the other columns of a row-parallel linear's weight.
+Communicator* split_inputs(const ForwardPass& pass) {
+  return pass.tp().size() > 1 ? &pass.tp() : nullptr;
+}
+
+// DoRA scales the output before the bias joins.
+FrozenLinear without_bias_of_dora(const FrozenLinear& base, const LinearAdapter* adapter) {
+  FrozenLinear used = base;
+  if (adapter != nullptr && adapter->spec.is_dora) used.bias_O.reset();
+  return used;
 }
 
 // A and B as this rank uses them: its own, or, in `gather` mode, those of all experts, cut to its
 // slice of the linear.
 struct UsedExperts {
-  Tensor lora_A;  // [E, r, inputs]
+  Tensor lora_A;  // [E, r, inputs], or [1, r, inputs] for all of them
   Tensor lora_B;  // [E, r, outputs]
 };
 
 // Whether this rank computes the adapter's experts each on its own tokens alone.
 bool is_grouped(const LinearAdapter& adapter, const ForwardPass& pass) {
   if (adapter.place.mode == ExchangeMode::kRank && pass.has_fixed_shapes()) return false;
+  // Without as many values for each token, sequence parallelism cannot send them.
+  if (adapter.spec.has_open_choice() && pass.is_sequence_split()) return false;
   return is_local(&adapter) && adapter.spec.has_router() &&
          pass.expert_way(adapter.place.kind) == ExpertWay::kGrouped;
 }
@@ -61,6 +105,11 @@ UsedExperts used_experts(const LinearAdapter& adapter, at::ScalarType type,
   const auto members = static_cast<size_t>(ep);
   const std::vector<Slice> all_inputs(members, Slice{0, adapter.place.size.in});
   const std::vector<Slice> all_outputs(members, Slice{0, adapter.place.size.out});
+  if (adapter.spec.has_shared_A) {
+    const Slice& inputs = adapter.place.inputs;
+    return {adapter.lora_A.slice(2, inputs.begin, inputs.end()),
+            gather_experts(pass.ep(), adapter.lora_B, is_column ? split : all_outputs, type)};
+  }
   return {gather_experts(pass.ep(), adapter.lora_A, is_column ? all_inputs : split, type),
           gather_experts(pass.ep(), adapter.lora_B, is_column ? split : all_outputs, type)};
 }
@@ -84,8 +133,11 @@ Tensor padded_to_all(const Tensor& delta_tO, const ForwardPass& pass) {
 // An adapter of this rank that reads the base's own input.
 ReadingAdapter reading_adapter(const LinearAdapter& adapter, const UsedExperts& used,
                                const ForwardPass& pass) {
+  const bool is_of_held =
+      adapter.place.mode == ExchangeMode::kRank && is_column_parallel(adapter.place.kind);
   return {&adapter, is_grouped(adapter, pass) ? Tensor() : used.lora_A, adapter.router_weight,
-          adapter.place.inputs};
+          adapter.place.inputs,
+          is_of_held ? adapter.place.experts.length : adapter.spec.num_experts};
 }
 
 // The experts' results added to out_TO in place. x: the base's input, of the same tokens.
@@ -95,7 +147,7 @@ Tensor add_grouped(const Tensor& out_TO, const Tensor& x, const GroupedAdapter& 
   const ForwardContext& context = pass.context();
   return apply_grouped_experts(
       out_TO, x,
-      {.lora_A = of.used.lora_A,
+      {.lora_A = each_experts_A(of.used.lora_A, adapter.spec, adapter.spec.num_experts),
        .lora_B = of.used.lora_B,
        .weights_TE = routing.weights_TE,
        .rows = rows_by_expert(routing.chosen_TK, adapter.spec.num_experts),
@@ -110,13 +162,8 @@ bool reads_all_tokens(const LinearAdapter& adapter, const ForwardPass& pass) {
 
 Routing column_routing(const AdapterReading& reading, const LinearAdapter& adapter,
                        const ForwardPass& pass) {
-  return route_product(reading.router_TE, adapter,
-                       pass.is_sequence_split() ? pass.context().routing : counted_once(pass));
-}
-
-Routing row_routing(const AdapterReading& reading, const LinearAdapter& adapter,
-                    const ForwardPass& pass) {
-  return route_partial_product(reading.router_TE, adapter, statistics_once(pass), pass.tp());
+  return route_product(reading.router_TZ, adapter,
+                       pass.is_sequence_split() ? own_routing(pass) : counted_once(pass));
 }
 
 // h of a column-parallel adapter: [all tokens, E * r].
@@ -138,7 +185,8 @@ Tensor row_bottleneck(const AdapterReading& reading, const LinearAdapter& adapte
                       const ForwardPass& pass) {
   if (adapter.place.mode == ExchangeMode::kRank) return rank_row_bottleneck(reading, adapter, pass);
   Tensor weights_TE;
-  if (adapter.spec.has_router()) weights_TE = row_routing(reading, adapter, pass).weights_TE;
+  if (adapter.spec.has_router())
+    weights_TE = row_routing(reading.router_TZ, adapter, pass).weights_TE;
   return apply_gates(reading.u_TR, weights_TE, adapter.spec);
 }
 
@@ -165,8 +213,11 @@ Tensor add_grouped_column(const Tensor& out_TO, const ColumnInput& input, const 
     return add_rank_column(out_TO, input.all_TD, of.reading, of.adapter, pass);
   }
   if (pass.is_sequence_split()) {
-    return add_sequence_experts(out_TO, input.own_tD,
-                                {of.adapter, of.used.lora_A, of.used.lora_B, of.reading}, pass);
+    return add_sequence_experts(
+        out_TO, input.own_tD,
+        {of.adapter, each_experts_A(of.used.lora_A, of.adapter.spec, of.adapter.spec.num_experts),
+         of.used.lora_B, of.reading},
+        pass);
   }
   return add_grouped(out_TO, input.all_TD, of, column_routing(of.reading, of.adapter, pass), pass);
 }
@@ -176,7 +227,8 @@ Tensor add_grouped_row(const Tensor& partial_TO, const Tensor& x_Td, const Group
   if (of.adapter.place.mode == ExchangeMode::kRank) {
     return add_rank_row(partial_TO, x_Td, of.reading, of.adapter, pass);
   }
-  return add_grouped(partial_TO, x_Td, of, row_routing(of.reading, of.adapter, pass), pass);
+  return add_grouped(partial_TO, x_Td, of, row_routing(of.reading.router_TZ, of.adapter, pass),
+                     pass);
 }
 
 ColumnLayout columns_of(const LinearAdapter& adapter, const ForwardPass& pass) {
@@ -193,8 +245,8 @@ InputReading read_column_input(const ColumnInput& input, std::span<const SplitLi
   std::vector<ReadingAdapter> of_all;
   std::vector<ReadingAdapter> of_own;
   for (size_t i = 0; i < linears.size(); ++i) {
-    frozen.push_back(*linears[i].base);
     const LinearAdapter* adapter = linears[i].adapter;
+    frozen.push_back(without_bias_of_dora(*linears[i].base, adapter));
     if (!is_local(adapter)) continue;
     (reads_all_tokens(*adapter, pass) ? of_all : of_own)
         .push_back(reading_adapter(*adapter, used[i], pass));
@@ -238,6 +290,9 @@ std::vector<Tensor> column_linears(const Tensor& x, std::span<const SplitLinear>
   input.all_TD = reading.x_TD;
   std::vector<Tensor>& outputs = reading.outputs_TO;
   for (size_t i = 0; i < linears.size(); ++i) {
+    if (linears[i].adapter != nullptr && has_heads(linears[i].adapter->spec)) {
+      outputs[i] = add_column_heads(outputs[i], input.all_TD, *linears[i].adapter, pass);
+    }
     if (!is_local(linears[i].adapter)) continue;
     const LinearAdapter& adapter = *linears[i].adapter;
     if (is_grouped(adapter, pass)) {
@@ -246,6 +301,9 @@ std::vector<Tensor> column_linears(const Tensor& x, std::span<const SplitLinear>
     } else {
       const Tensor h_TR = column_bottleneck(reading.adapters[i], adapter, pass);
       outputs[i] = add_up(outputs[i], h_TR, used[i].lora_B);
+    }
+    if (adapter.spec.is_dora) {
+      outputs[i] = with_magnitude(outputs[i], *linears[i].base, adapter, /*tp=*/nullptr);
     }
   }
   if (!away) return outputs;
@@ -276,7 +334,8 @@ Tensor row_linear(const Tensor& x_Td, const SplitLinear& linear, const ForwardPa
     used = used_experts(*adapter, x_Td.scalar_type(), pass);
     readers.push_back(reading_adapter(*adapter, used, pass));
   }
-  const InputReading reading = read_input(x_Td, {base}, readers, context, token_ids(context.batch));
+  const InputReading reading = read_input(x_Td, {without_bias_of_dora(base, adapter)}, readers,
+                                          context, token_ids(context.batch));
   Tensor partial_TO = reading.outputs_TO.front();
   if (is_local(adapter) && is_grouped(*adapter, pass)) {
     partial_TO =
@@ -284,6 +343,12 @@ Tensor row_linear(const Tensor& x_Td, const SplitLinear& linear, const ForwardPa
   } else if (is_local(adapter)) {
     partial_TO =
         add_up(partial_TO, row_bottleneck(reading.adapters.front(), *adapter, pass), used.lora_B);
+  }
+  if (adapter != nullptr && has_heads(adapter->spec)) {
+    partial_TO = add_row_heads(partial_TO, reading.x_TD, *adapter, pass);
+  }
+  if (adapter != nullptr && adapter->spec.is_dora) {
+    partial_TO = with_magnitude(partial_TO, base, *adapter, split_inputs(pass));
   }
   if (pass.is_sequence_split()) {
     const Tensor out_tO = MOLORA_MUTANT(kRowBorderDropped)

@@ -133,7 +133,7 @@ ExpertRows held_rows(const Routing& routing, const LinearAdapter& adapter) {
 Tensor rank_column_bottleneck(const AdapterReading& reading, const LinearAdapter& adapter,
                               const ForwardPass& pass) {
   const AdapterSpec& spec = adapter.spec;
-  const Routing routing = route_product(reading.router_TE, adapter, counted_once(pass));
+  const Routing routing = route_product(reading.router_TZ, adapter, counted_once(pass));
   const Tensor h_TR = apply_gates(reading.u_TR, weights_held(routing, adapter), spec);
   if (pass.has_fixed_shapes()) {
     const Tensor own_TKr =
@@ -148,8 +148,7 @@ Tensor rank_column_bottleneck(const AdapterReading& reading, const LinearAdapter
 Tensor rank_row_bottleneck(const AdapterReading& reading, const LinearAdapter& adapter,
                            const ForwardPass& pass) {
   const AdapterSpec& spec = adapter.spec;
-  const Routing routing =
-      route_partial_product(reading.router_TE, adapter, statistics_once(pass), pass.tp());
+  const Routing routing = row_routing(reading.router_TZ, adapter, pass);
   const Tensor& partial_TR = reading.u_TR;
   if (pass.has_fixed_shapes()) {
     const Tensor partial_TKr =
@@ -170,11 +169,11 @@ Tensor add_rank_column(const Tensor& out_TO, const Tensor& x_TD, const AdapterRe
                        const LinearAdapter& adapter, const ForwardPass& pass) {
   const ForwardContext& context = pass.context();
   const int64_t tokens = x_TD.size(0);
-  const Routing routing = route_product(reading.router_TE, adapter, counted_once(pass));
+  const Routing routing = route_product(reading.router_TZ, adapter, counted_once(pass));
   const ChosenPairs pairs = chosen_pairs(routing, pass.tp());
   const ExpertRows own = held_rows(routing, adapter);
   const Tensor u_Pr = project_pairs(
-      x_TD, adapter.lora_A, own,
+      x_TD, each_experts_A(adapter.lora_A, adapter.spec, own.num_experts()), own,
       token_dropout(adapter, context, token_ids(context.batch), adapter.place.inputs));
   const Tensor h_Pr =
       gate_pairs(u_Pr, weights_held(routing, adapter), own, adapter.spec.scale)
@@ -191,12 +190,11 @@ Tensor add_rank_row(const Tensor& partial_TO, const Tensor& x_Td, const AdapterR
                     const LinearAdapter& adapter, const ForwardPass& pass) {
   const ForwardContext& context = pass.context();
   const int64_t tokens = x_Td.size(0);
-  const Routing routing =
-      route_partial_product(reading.router_TE, adapter, statistics_once(pass), pass.tp());
+  const Routing routing = row_routing(reading.router_TZ, adapter, pass);
   const ChosenPairs pairs = chosen_pairs(routing, pass.tp());
   const ExpertRows all = rows_by_expert(routing.chosen_TK, adapter.spec.num_experts);
   const Tensor partial_Pr =
-      project_pairs(x_Td, adapter.lora_A, all,
+      project_pairs(x_Td, each_experts_A(adapter.lora_A, adapter.spec, all.num_experts()), all,
                     token_dropout(adapter, context, token_ids(context.batch), adapter.place.inputs))
           .to(x_Td.scalar_type())
           .index_select(0, places_of_slots(pairs.all, all.slots_P, tokens * all.num_experts()));

@@ -4,11 +4,20 @@
 //   topk_softmax   S = top-k(z),  w_e = softmax over S of z        (MING-MOE, arXiv 2404.09027)
 //   softmax_topk   p = softmax(z), S = top-k(z), w_e = p_e for e in S, not renormalised
 //   dense_softmax  w = softmax(z)
+//   threshold      p = softmax(z), t = t_max sigmoid(c), S = {p_e >= t}, w_e = (p_e - t) / sum over
+//                  S of (p - t); c is one more logit; S may be empty (AdaMoLE, arXiv 2405.00361)
+//   top_p          p = softmax(z), S = the fewest of the highest whose sum exceeds top_p_mass, w_e
+//   = p_e
+//                  (MixLoRA's dynamic routing, arXiv 2404.15159)
+//
+// With RouterConfig.selection the k experts are drawn instead: the k highest of z + Gumbel numbers.
+// With a choice bias the k highest of z + bias are chosen; weights are of z alone. Shared experts
+// come behind the routed ones, are always chosen and have weight 1.
 //
 // All of it in fp32 (fp64 when the model computes in fp64). Equal logits: the lower index wins, on
 // every rank and in every order of computation.
 //
-//   T tokens on this rank, E experts, K experts per token
+//   T tokens on this rank, E routed experts, K experts per token, Z logits: E, and the threshold's
 #pragma once
 
 #include <cstdint>
@@ -18,6 +27,7 @@
 
 #include "comm/communicator.h"
 #include "model/adapter.h"
+#include "model/token_batch.h"
 
 namespace molora {
 
@@ -26,14 +36,20 @@ using at::Tensor;
 // The choice of one forward pass, kept so that a recomputation uses it again instead of choosing
 // anew: a flipped choice in the middle of the backward pass would be silent damage.
 struct RoutingChoices {
-  std::vector<Tensor> chosen_TK;  // by router_index; [tokens, k] int64, undefined when not yet made
+  // By router_index; of the routed experts, [tokens, k] int64, undefined when not yet made. With an
+  // open choice k is E and kNoChoice stands for the experts that were not chosen.
+  std::vector<Tensor> chosen_TK;
 };
 
-// What the routers of one or more forward passes did, summed over tokens.
+constexpr int64_t kNoChoice = -1;
+
+// What the routers of one or more forward passes did, summed over tokens. E: the most routed
+// experts that a router has; 0 behind the last of those that have fewer.
 struct RouterStatistics {
-  Tensor counts_RE;    // [routers, experts] int64: tokens that chose each expert
-  Tensor prob_sum_RE;  // [routers, experts] fp64: sum of the full softmax
-  Tensor z_sum_R;      // [routers] fp64: sum of logsumexp(z)^2
+  Tensor counts_RE;  // [routers, experts] int64: tokens that chose each expert
+  // [routers, experts] fp64: sum of the full softmax (with the gate threshold: less the threshold)
+  Tensor prob_sum_RE;
+  Tensor z_sum_R;  // [routers] fp64: sum of logsumexp(z)^2
   int64_t num_tokens = 0;
   // [routers, experts] fp64: sum of each expert's weight. Only where a caller has set it to zeros:
   // training does not ask for it.
@@ -65,17 +81,27 @@ struct AuxiliaryLosses {
 // The values of both losses for these statistics (summed over all ranks), on the CPU.
 AuxiliaryLosses auxiliary_losses(const RouterStatistics& statistics, const AdapterSet& adapters);
 
+// What drawn experts depend on besides the token.
+struct DrawContext {
+  bool is_training = false;
+  uint64_t seed = 0;
+  uint64_t step = 0;
+};
+
 // What routing needs from its surroundings; all pointers may be null and outlive the forward pass
 // (auxiliary also the backward pass).
 struct RoutingContext {
   RoutingChoices* choices = nullptr;
   RouterStatistics* statistics = nullptr;
   const AuxiliaryGradient* auxiliary = nullptr;
+  TokenIds ids = {};  // of the tokens that are routed; undefined where nothing asks for them
+  DrawContext draw = {};
 };
 
+// Of routed and shared experts.
 struct Routing {
   Tensor weights_TE;  // in the router's precision, 0 for experts that were not chosen
-  Tensor chosen_TK;   // int64; every expert with the gate dense_softmax
+  Tensor chosen_TK;   // int64; every expert with the gate dense_softmax; kNoChoice: none
 
   // [tokens, experts] bool.
   Tensor chosen_TE() const;
@@ -84,16 +110,17 @@ struct Routing {
 // x_TD: [tokens, in]. Differentiable with respect to x and the router.
 Routing route(const Tensor& x_TD, const LinearAdapter& adapter, const RoutingContext& context);
 
-// The same from x W_s^T in the router's precision, [tokens, experts], which was computed with the
-// other products of x (model/bottleneck.h).
-Routing route_product(const Tensor& product_TE, const LinearAdapter& adapter,
+// The same from x W_s^T in the router's precision, [tokens, logits], which was computed with the
+// other products of x (model/bottleneck.h). A router by task needs no product: its logits, and
+// their gradient, are of the tasks in context.ids.
+Routing route_product(const Tensor& product_TZ, const LinearAdapter& adapter,
                       const RoutingContext& context);
 
 // The same when each tp rank has the product of its part of x's columns and of the router's.
-// Two collectives: the sum of the logits, [tokens, experts] in the router's precision; in the
+// Two collectives: the sum of the logits, [tokens, logits] in the router's precision; in the
 // backward pass the sum of their gradients, because every rank uses the weights in its own part of
 // the work. All ranks come to the same choices.
-Routing route_partial_product(const Tensor& product_TE, const LinearAdapter& adapter,
+Routing route_partial_product(const Tensor& product_TZ, const LinearAdapter& adapter,
                               const RoutingContext& context, Communicator& tp);
 
 }  // namespace molora

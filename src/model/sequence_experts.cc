@@ -2,6 +2,7 @@
 
 #include "base/mutation.h"
 #include "model/grouped_experts.h"
+#include "model/replicated_tokens.h"
 #include "parallel/regions.h"
 #include "parallel/tensor_collectives.h"
 
@@ -27,7 +28,7 @@ Tensor add_sequence_experts(const Tensor& out_TO, const Tensor& x_tD, const Sequ
                             const ForwardPass& pass) {
   const AdapterSpec& spec = of.adapter.spec;
   const ForwardContext& context = pass.context();
-  const Routing routing = route_product(of.reading.router_TE, of.adapter, context.routing);
+  const Routing routing = route_product(of.reading.router_TZ, of.adapter, own_routing(pass));
   const ExpertRows own = rows_by_expert(routing.chosen_TK, spec.num_experts);
   const Tensor u_Pr =
       project_pairs(x_tD, of.lora_A, own,

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/mutation.h"
+#include "model/replicated_tokens.h"
 
 namespace molora {
 
@@ -20,7 +21,7 @@ TokenExperts::TokenExperts(const Tensor& x_tD, std::vector<const LinearAdapter*>
   const InputReading reading = read_input(x_tD, {}, routers, pass.context(), {});
   for (size_t i = 0; i < adapters_.size(); ++i) {
     routing_.push_back(
-        route_product(reading.adapters[i].router_TE, *adapters_[i], pass.context().routing));
+        route_product(reading.adapters[i].router_TZ, *adapters_[i], own_routing(pass)));
     const Tensor by_rank_tPe =
         routing_.back().chosen_TE().unflatten(1, {num_ranks, adapters_[i]->place.experts.length});
     needed_tP = needed_tP.logical_or(by_rank_tPe.any(2));
@@ -55,9 +56,10 @@ TokenIds TokenExperts::exchange_ids() const {
       all_to_all_rows(*exchange_.ep, ids_S2, exchange_.send_rows, exchange_.recv_rows);
   if (MOLORA_MUTANT(kDropoutMaskOfRow)) {
     return {at::zeros({ids_R2.size(0)}, ids_R2.options()),
-            at::arange(ids_R2.size(0), ids_R2.options())};
+            at::arange(ids_R2.size(0), ids_R2.options()),
+            {}};
   }
-  return {ids_R2.select(1, 0).contiguous(), ids_R2.select(1, 1).contiguous()};
+  return {ids_R2.select(1, 0).contiguous(), ids_R2.select(1, 1).contiguous(), {}};
 }
 
 // The adapter's experts held here, on the rows that came for them: [R, out].
@@ -66,7 +68,7 @@ Tensor TokenExperts::grouped_results(const Tensor& x_RD, const LinearAdapter& ad
   const Tensor out_RO = at::zeros({x_RD.size(0), adapter.place.size.out}, x_RD.options());
   return apply_grouped_experts(
       out_RO, x_RD,
-      {.lora_A = adapter.lora_A,
+      {.lora_A = each_experts_A(adapter.lora_A, adapter.spec, adapter.place.experts.length),
        .lora_B = adapter.lora_B,
        .weights_TE = gates_Re,
        .rows = rows_by_gate(gates_Re),
@@ -84,8 +86,11 @@ std::vector<Tensor> TokenExperts::results() {
   };
   std::vector<ReadingAdapter> experts;
   for (const LinearAdapter* adapter : adapters_) {
-    experts.push_back(
-        {adapter, is_grouped(*adapter) ? Tensor() : adapter->lora_A, {}, {0, x_RD.size(1)}});
+    experts.push_back({adapter,
+                       is_grouped(*adapter) ? Tensor() : adapter->lora_A,
+                       {},
+                       {0, x_RD.size(1)},
+                       adapter->place.experts.length});
   }
   const InputReading reading = read_input(x_RD, {}, experts, pass_.context(), ids);
   std::vector<Tensor> by_linear;

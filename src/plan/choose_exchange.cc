@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/unit_text.h"
+#include "config/adapter_family.h"
 
 namespace molora {
 
@@ -139,12 +140,15 @@ std::string reason_of(const PlanInput& input, LinearGroup group,
 
 std::string mode_obstacle(const PlanInput& input, LinearGroup group, ExchangeMode mode) {
   if (mode == ExchangeMode::kReplicate) return {};
+  if (input.adapter.router().heads() > 1) return "heads lie with the linear's own columns";
   const bool is_rank = mode == ExchangeMode::kRank;
   const int size = is_rank ? input.mesh.tp : input.mesh.ep;
   if (size == 1) return fmt::format("{} is 1", is_rank ? "tensor_parallel" : "expert_parallel");
   for (const PlannedLinear& linear : group_linears(input, group)) {
-    if (linear.has_experts() && linear.spec.num_experts % size != 0)
-      return fmt::format("{} experts cannot be split in {}", linear.spec.num_experts, size);
+    if (!linear.has_experts()) continue;
+    for (const int64_t count : expert_counts(input.adapter)) {
+      if (count % size != 0) return fmt::format("{} experts cannot be split in {}", count, size);
+    }
   }
   return {};
 }

@@ -34,7 +34,10 @@ std::vector<HeldParameters> held_parameters(const PlanInput& input, LinearGroup 
     const LinearPlace place = place_linear(input.architecture, linear.kind, linear.spec, first);
     count(input, place_of_A(place, linear.spec), counts);
     count(input, place_of_B(place, linear.spec), counts);
+    if (linear.spec.is_dora) count(input, place_of_magnitude(place), counts);
     if (!linear.spec.has_router()) continue;
+    if (linear.spec.has_choice_bias) count(input, place_of_choice_bias(linear.spec), counts);
+    if (linear.spec.routes_by_task) continue;  // one router for all linears: next to nothing
     count(input, place_of_router_weight(place, linear.spec), counts);
     count(input, place_of_router_bias(linear.spec), counts);
   }

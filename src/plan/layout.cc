@@ -11,7 +11,9 @@
 #include "base/check.h"
 #include "base/divisors.h"
 #include "base/error.h"
+#include "config/adapter_family.h"
 #include "config/group_exchange.h"
+#include "model/adapter_placement.h"
 
 namespace molora {
 
@@ -47,6 +49,12 @@ bool any_group_asks(const ParallelConfig& parallel, const AdapterConfig& adapter
   return false;
 }
 
+// Of every layer.
+void add_expert_splits(const AdapterConfig& adapter, const char* what,
+                       std::vector<Condition>& conditions) {
+  for (const int64_t count : expert_counts(adapter)) conditions.push_back(splits(count, what));
+}
+
 std::vector<Condition> tensor_conditions(const ParallelConfig& parallel,
                                          const AdapterConfig& adapter, const Architecture& model,
                                          int world) {
@@ -60,15 +68,38 @@ std::vector<Condition> tensor_conditions(const ParallelConfig& parallel,
                    kv)},
       splits(model.intermediate_size, "columns of the MLP (intermediate_size)")};
   if (any_group_asks(parallel, adapter, {ExchangeMode::kRank}))
-    conditions.push_back(splits(adapter.num_experts(), "experts (exchange: rank)"));
+    add_expert_splits(adapter, "experts (exchange: rank)", conditions);
   return conditions;
+}
+
+// Of routers with heads: sizes that heads do not divide, or nothing.
+std::string head_fault(const AdapterConfig& adapter, const Architecture& model, int64_t tp) {
+  const int64_t heads = adapter.router().heads();
+  if (heads == 1) return {};
+  for (const LinearKind kind : kLinearKinds) {
+    if (adapter_spec(adapter, kind, 0).kind != TargetsConfig::experts) continue;
+    const LinearSize size = linear_size(model, kind);
+    for (const int64_t width : {size.in, size.out}) {
+      if (width % heads == 0) continue;
+      return fmt::format("adapter.router.heads: {} cannot cut the {} columns of {}", heads, width,
+                         linear_name(kind));
+    }
+    const bool is_kv = kind == LinearKind::kK || kind == LinearKind::kV;
+    if (heads % tp != 0 || (is_kv && model.num_kv_heads % tp != 0)) {
+      return fmt::format(
+          "adapter.router.heads: the {} heads of {} cannot be shared out over tensor_parallel {}: "
+          "use a divisor of heads{}",
+          heads, linear_name(kind), tp, is_kv ? " and of the key-value heads" : "");
+    }
+  }
+  return {};
 }
 
 std::vector<Condition> expert_conditions(const ParallelConfig& parallel,
                                          const AdapterConfig& adapter, int world) {
   std::vector<Condition> conditions = {shares_ranks(world)};
   if (any_group_asks(parallel, adapter, {ExchangeMode::kTokens, ExchangeMode::kGather}))
-    conditions.push_back(splits(adapter.num_experts(), "experts (exchange: tokens or gather)"));
+    add_expert_splits(adapter, "experts (exchange: tokens or gather)", conditions);
   return conditions;
 }
 
@@ -127,6 +158,10 @@ MeshShape check_layout(const ParallelConfig& parallel, const AdapterConfig& adap
   MOLORA_CHECK(world >= 1, "{} ranks", world);
   const int64_t tp = parallel.tensor_parallel();
   const int64_t ep = parallel.expert_parallel();
+  const std::string list_fault = layer_list_fault(adapter, architecture.num_layers);
+  if (!list_fault.empty()) throw ConfigError(list_fault);
+  const std::string head_text = head_fault(adapter, architecture, tp);
+  if (!head_text.empty()) throw ConfigError(head_text);
   const std::string faults =
       size_fault("tensor_parallel", tp, tensor_conditions(parallel, adapter, architecture, world),
                  world) +

@@ -9,6 +9,7 @@
 #include "base/divisors.h"
 #include "base/error.h"
 #include "base/unit_text.h"
+#include "config/adapter_family.h"
 #include "plan/choose_exchange.h"
 #include "plan/layout.h"
 
@@ -140,6 +141,11 @@ void for_each_memory_choice(SearchRequest request, const MeshShape& mesh,
   }
 }
 
+bool splits_experts(const AdapterConfig& adapter, int64_t ep) {
+  const std::vector<int64_t> counts = expert_counts(adapter);
+  return std::all_of(counts.begin(), counts.end(), [&](int64_t count) { return count % ep == 0; });
+}
+
 // Calls visit with the request and mesh of every layout that is possible.
 void for_each_layout(const SearchRequest& request,
                      const std::function<void(const SearchRequest&, const MeshShape&)>& visit) {
@@ -148,7 +154,7 @@ void for_each_layout(const SearchRequest& request,
   for (const int64_t tp : divisors(request.num_gpus)) {
     parallel.set_tensor_parallel(static_cast<uint32_t>(tp));
     for (const int64_t ep : divisors(request.num_gpus)) {
-      if (request.config.adapter().num_experts() % ep != 0) continue;
+      if (!splits_experts(request.config.adapter(), ep)) continue;
       parallel.set_expert_parallel(static_cast<uint32_t>(ep));
       const std::optional<MeshShape> mesh = mesh_of(one);
       if (!mesh) continue;

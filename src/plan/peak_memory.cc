@@ -69,7 +69,7 @@ double layer_working_set(const PlanInput& input) {
       rank_tokens(input) * product(input.architecture.intermediate_size) / input.mesh.tp;
   // The router of down reads its input in the wide type.
   const bool is_widened = input.activation_bytes < input.master_bytes &&
-                          adapter_spec(input.adapter, LinearKind::kDown).has_router();
+                          adapter_spec(input.adapter, LinearKind::kDown, 0).has_router();
   return 2 * states_of(input) + 2 * mlp * product(input.activation_bytes) +
          (is_widened ? mlp * product(input.master_bytes) : 0);
 }

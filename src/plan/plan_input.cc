@@ -29,8 +29,20 @@ std::vector<LinearKind> kinds_of(LinearGroup group) {
 bool is_trained(const PlanInput& input, LinearGroup group) {
   const std::vector<LinearKind> kinds = kinds_of(group);
   return std::any_of(kinds.begin(), kinds.end(), [&](LinearKind kind) {
-    return adapter_spec(input.adapter, kind).kind != TargetsConfig::frozen;
+    return adapter_spec(input.adapter, kind, 0).kind != TargetsConfig::frozen;
   });
+}
+
+// What the layers have at most: where they differ, every layer is planned as the largest.
+AdapterSpec largest_spec(const PlanInput& input, LinearKind kind) {
+  AdapterSpec largest = adapter_spec(input.adapter, kind, 0);
+  for (int64_t layer = 1; layer < input.architecture.num_layers; ++layer) {
+    const AdapterSpec spec = adapter_spec(input.adapter, kind, layer);
+    largest.num_experts = std::max(largest.num_experts, spec.num_experts);
+    largest.experts_per_token = std::max(largest.experts_per_token, spec.experts_per_token);
+    largest.lora_rank = std::max(largest.lora_rank, spec.lora_rank);
+  }
+  return largest;
 }
 
 void check_tokens(double tokens) {
@@ -78,7 +90,7 @@ std::vector<PlannedLinear> group_linears(const PlanInput& input, LinearGroup gro
   for (const LinearKind kind : kinds_of(group)) {
     const LinearSize size = linear_size(input.architecture, kind);
     PlannedLinear linear{.kind = kind,
-                         .spec = adapter_spec(input.adapter, kind),
+                         .spec = largest_spec(input, kind),
                          .in = size.in,
                          .out = size.out,
                          .in_held = size.in,

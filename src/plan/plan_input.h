@@ -52,6 +52,7 @@ PlanInput plan_input(const RunConfig& config, const Architecture& architecture,
                      const MeshShape& mesh, int64_t tokens = 0);
 
 // One linear of a decoder layer as the ranks hold it.
+// Where layers differ (lists by layer), all are planned as the largest.
 struct PlannedLinear {
   LinearKind kind = LinearKind::kQ;
   AdapterSpec spec;

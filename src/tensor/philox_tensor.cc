@@ -118,4 +118,30 @@ Tensor dropout_mask(const Tensor& sample_T, const Tensor& position_T,
   return mask;
 }
 
+Tensor gumbel_of_tokens(const Tensor& samples_T, const Tensor& positions_T, int64_t count,
+                        uint64_t key, at::ScalarType dtype) {
+  MOLORA_CHECK(samples_T.is_cpu() && positions_T.is_cpu());
+  MOLORA_CHECK_EQ(samples_T.size(0), positions_T.size(0));
+  const Tensor samples = samples_T.contiguous();
+  const Tensor positions = positions_T.contiguous();
+  Tensor numbers = at::empty({samples.size(0), count}, at::kDouble);
+  const auto* sample = samples.const_data_ptr<int64_t>();
+  const auto* position = positions.const_data_ptr<int64_t>();
+  auto* data = numbers.data_ptr<double>();
+  at::parallel_for(0, samples.size(0), 64, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      for (int64_t c = 0; c < count; ++c) {
+        const auto s = static_cast<uint64_t>(sample[t]);
+        const PhiloxBlock words =
+            philox_4x32_10(key, {static_cast<uint32_t>(c / 4), static_cast<uint32_t>(position[t]),
+                                 static_cast<uint32_t>(s), static_cast<uint32_t>(s >> 32)});
+        // In the middle of its 32-bit cell: neither 0 nor 1.
+        const double u = philox_unit(words[static_cast<size_t>(c % 4)]) + 0.5 / 4294967296.0;
+        data[t * count + c] = -std::log(-std::log(u));
+      }
+    }
+  });
+  return numbers.to(dtype);
+}
+
 }  // namespace molora

@@ -36,4 +36,11 @@ struct DropoutChannels {
 Tensor dropout_mask(const Tensor& sample_T, const Tensor& position_T,
                     const DropoutChannels& channels, const Dropout& dropout, at::ScalarType dtype);
 
+// Numbers of the standard Gumbel distribution, -log(-log(u)): the k highest of logits plus such
+// numbers are k drawn without replacement from their softmax (Kool et al. 2019, arXiv 1903.06059).
+// Number c of token t is a function of (key, sample[t], position[t], c) alone. samples_T,
+// positions_T: [tokens] int64, CPU. Returns [tokens, count] of `dtype`, fp32 or fp64.
+Tensor gumbel_of_tokens(const Tensor& samples_T, const Tensor& positions_T, int64_t count,
+                        uint64_t key, at::ScalarType dtype);
+
 }  // namespace molora

@@ -30,6 +30,7 @@ void lock_pages(MicroBatch& batch) {
 MicroBatch make_micro_batch(std::span<const TrainRow> rows) {
   std::vector<std::vector<int32_t>> sequences;
   std::vector<int64_t> samples;
+  std::vector<int64_t> tasks;
   std::vector<int64_t> predictors;
   std::vector<int64_t> targets;
   std::vector<int64_t> sequence_of;
@@ -46,9 +47,10 @@ MicroBatch make_micro_batch(std::span<const TrainRow> rows) {
       begin += static_cast<int64_t>(sequence.ids.size());
       sequences.push_back(sequence.ids);
       samples.push_back(sequence.sample);
+      tasks.push_back(sequence.task);
     }
   }
-  return {make_token_batch(sequences, samples), at::tensor(predictors, at::kLong),
+  return {make_token_batch(sequences, samples, {}, tasks), at::tensor(predictors, at::kLong),
           at::tensor(targets, at::kLong), at::tensor(sequence_of, at::kLong)};
 }
 

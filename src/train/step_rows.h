@@ -12,6 +12,7 @@ struct TrainSequence {
   std::vector<int32_t> ids;
   std::vector<uint8_t> supervised;
   int64_t sample = 0;  // which sample of the run this is; equal on every layout, unique in the run
+  int64_t task = -1;   // by the number of its task in the training data; kNoTask (model): unknown
 };
 
 // Sequences that are worked on together; they do not see each other.

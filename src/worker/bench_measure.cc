@@ -101,7 +101,7 @@ std::vector<std::string> adapter_lines(const AdapterConfig& config) {
   std::string experts;
   std::string lora;
   for (const LinearKind kind : kLinearKinds) {
-    const AdapterSpec spec = adapter_spec(config, kind);
+    const AdapterSpec spec = adapter_spec(config, kind, 0);
     if (spec.kind == TargetsConfig::frozen) continue;
     std::string& list = spec.kind == TargetsConfig::experts ? experts : lora;
     const std::string path = linear_path(kind);  // "mlp.gate_proj"

@@ -162,13 +162,15 @@ void check_eval(const EvalArguments& eval) {
 
 void add_generate(CLI::App& app, GenerateArguments& generate) {
   CLI::App& command =
-      *app.add_subcommand("generate", "Answer prompts; no task label is needed or taken");
+      *app.add_subcommand("generate", "Answer prompts; the routers need no task label");
   add_model(command, generate.model);
   command.add_option("--prompt,-p", generate.prompts, "A prompt (repeatable)")
       ->allow_extra_args(false);
   command.add_option("--prompts-file", generate.prompts_file,
                      "One prompt per line (default without --prompt: standard input)");
   command.add_flag("--raw", generate.is_raw, "Continue the text as it is, without chat template");
+  command.add_option("--task", generate.task,
+                     "Task of the prompts, for adapters that route by it (MOELoRA) alone");
   command.add_option("--max-new-tokens", generate.max_new_tokens, "At most so many (default 256)")
       ->check(CLI::PositiveNumber);
   command.add_option("--temperature", generate.temperature, "0 (default): greedy")
@@ -376,6 +378,8 @@ void add_export(CLI::App& app, ExportArguments& args) {
           {"fp32", ExportType::kFp32}, {"bf16", ExportType::kBf16}, {"fp16", ExportType::kFp16}}));
   command.add_option("--base-name", args.base_name,
                      "What the files call the base model (default: model.path)");
+  command.add_option("--task", args.task,
+                     "For merged, of an adapter that routes by task (MOELoRA): of which task");
   command
       .add_option(
           "--approximate", args.approximate_rank,

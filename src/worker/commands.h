@@ -70,6 +70,7 @@ struct GenerateArguments {
   std::vector<std::string> prompts;  // empty: one per line of prompts_file
   std::string prompts_file;          // "" or "-": standard input
   bool is_raw = false;               // without the chat template
+  std::string task;                  // of adapters that route by task
   int64_t max_new_tokens = 256;
   double temperature = 0.0;
   int64_t top_k = 0;
@@ -180,6 +181,7 @@ struct ExportArguments {
   std::filesystem::path output;  // a folder that is not there yet
   ExportType type = ExportType::kDefault;
   std::string base_name;          // what the files call the base model; "": model.path
+  std::string task;               // of adapters that route by task: whose weights are merged
   int64_t approximate_rank = 0;   // above 0: a LoRA of this rank in the place of each mixture
   std::vector<std::string> data;  // text for that, in place of data.eval
   int64_t max_samples_per_task = 16;

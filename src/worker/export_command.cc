@@ -92,6 +92,7 @@ class Export {
     check_trained(session_.adapters());
     if (arguments_.approximate_rank > 0) approximate();
     check_export(config_.adapter(), arguments_.format);
+    task_ = adapters().task_number(arguments_.task);
     round_adapters();
     std::filesystem::path part = arguments_.output;
     part += ".part";
@@ -175,7 +176,7 @@ class Export {
 
   void write_adapter(const std::filesystem::path& folder) const {
     const std::filesystem::path base = config_.model().path();
-    if (is_merged()) return write_merged_model(adapters(), base, merged_type(), folder);
+    if (is_merged()) return write_merged_model(adapters(), base, {merged_type(), task_}, folder);
     const std::string name = arguments_.base_name.empty() ? base.string() : arguments_.base_name;
     const AdapterToWrite adapter{adapters(), config_.adapter(), name, type_of(arguments_.type)};
     if (arguments_.format == ExportFormat::kMing) return write_ming_adapter(adapter, base, folder);
@@ -184,17 +185,22 @@ class Export {
 
   void write_proof(const std::filesystem::path& folder) const {
     const std::vector<std::vector<int32_t>> prompts = check_prompts(session_);
-    const LogitsCheck check = make_logits_check(model_with(adapters()), prompts);
+    const LogitsCheck check = make_logits_check(model_with(adapters()), prompts, task_);
     const AdapterSet none = new_adapters(config_.adapter());
-    const double effect =
-        logits_difference(check.logits_PV, make_logits_check(model_with(none), prompts).logits_PV);
+    const double effect = logits_difference(
+        check.logits_PV, make_logits_check(model_with(none), prompts, task_).logits_PV);
     write_logits_check(check, folder);
     ExportRecord record;
     record.format = arguments_.format;
     record.molora_version = MOLORA_VERSION;
     record.base_fingerprint = session_.weights().fingerprint();
     record.architecture = architecture_text(session_.architecture());
-    record.run_config = resolved_yaml(config_);
+    RunConfig recorded = config_;
+    if (is_merged()) {  // what is in the weights now asks for no task any more
+      recorded.mutable_adapter()->mutable_router()->clear_input();
+      recorded.mutable_adapter()->mutable_router()->clear_tasks();
+    }
+    record.run_config = resolved_yaml(recorded);
     record.tolerance = std::min(
         is_merged() ? tolerance_of_sum(merged_type().value_or(at::kBFloat16)) : kToleranceOfFiles,
         kToleranceOfEffect * effect);
@@ -217,6 +223,7 @@ class Export {
   ModelSession& session_;
   Communicator& world_;
   std::optional<AdapterSet> made_;
+  int64_t task_ = kNoTask;
 };
 
 }  // namespace

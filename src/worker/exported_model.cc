@@ -21,7 +21,7 @@ namespace {
 std::string meaning_text(const AdapterConfig& adapter) {
   std::vector<std::string> linears;
   for (const LinearKind kind : kLinearKinds) {
-    const AdapterSpec spec = adapter_spec(adapter, kind);
+    const AdapterSpec spec = adapter_spec(adapter, kind, 0);
     if (spec.kind == TargetsConfig::frozen) continue;
     linears.push_back(
         fmt::format("{} of rank {} times {}", linear_name(kind), spec.lora_rank, spec.scale));

@@ -117,6 +117,15 @@ Prompts share_prompts(const GenerateArguments& arguments, const ModelSession& se
   return prompts;
 }
 
+// Throws: ConfigError when a task is named and nothing asks for it, or the other way round.
+int64_t task_number(const GenerateArguments& arguments, const ModelSession& session) {
+  const int64_t task = session.model().adapters().task_number(arguments.task);
+  if (task != kNoTask || arguments.task.empty()) return task;
+  throw ConfigError(
+      "--task is for adapters that route by task (adapter.router.input: task); this one reads the "
+      "tokens alone: leave it out");
+}
+
 // One tp group answers; the others help where experts lie across them. Every rank of the group
 // comes to the same tokens, rank 0 prints them.
 void generate_answers(const GenerateArguments& arguments, const ModelSession& session,
@@ -126,6 +135,7 @@ void generate_answers(const GenerateArguments& arguments, const ModelSession& se
     GenerationOptions options;
     options.sampling = {arguments.temperature, arguments.top_k, arguments.top_p, arguments.seed};
     options.max_new_tokens = arguments.max_new_tokens;
+    options.task = task_number(arguments, session);
     options.stop_ids = session.chat_template().stop_ids();
     const auto& eos = session.architecture().eos_ids;
     options.stop_ids.insert(options.stop_ids.end(), eos.begin(), eos.end());

@@ -43,7 +43,8 @@ std::vector<RouterLoad> router_loads(const AdapterSet& adapters, const Tensor& c
     if (linear.router_index < 0) continue;
     RouterLoad& load = loads.emplace_back();
     load.set_linear(linear.path);
-    const Tensor counts_E = counts_RE[linear.router_index].contiguous();
+    const Tensor counts_E =
+        counts_RE[linear.router_index].slice(0, 0, linear.spec.num_routed()).contiguous();
     for (const int64_t tokens : elements<int64_t>(counts_E)) load.add_tokens(tokens);
   }
   return loads;

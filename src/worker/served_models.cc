@@ -88,6 +88,8 @@ ServedModels::ServedModels(const ServeArguments& arguments, Communicator& world)
 
 void ServedModels::add(const std::string& name, const Tokenizer& tokenizer,
                        const ChatTemplate& chat_template, const CausalLM& network) {
+  // Requests name no task: refused here, not at the first of them.
+  (void)network.adapters().task_number({});
   const Architecture& architecture = network.architecture();
   std::vector<int32_t> stop_ids = chat_template.stop_ids();
   stop_ids.insert(stop_ids.end(), architecture.eos_ids.begin(), architecture.eos_ids.end());

@@ -22,6 +22,7 @@
 #include "worker/compute_threads.h"
 #include "worker/console.h"
 #include "worker/dry_run.h"
+#include "worker/first_adapter.h"
 #include "worker/held_out.h"
 #include "worker/model_session.h"
 #include "worker/rank_meter.h"
@@ -132,6 +133,8 @@ TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& argument
     progress_ = resume_run(resume_from_, identity, arguments.change_policy,
                            {session_.adapters(), optimizer_, session_.mesh(), world_});
     traffic_.restart();
+  } else {
+    begin_with_named_adapter(config_, session_, world_);
   }
   length_ = run_length(config_.train(), progress_, feeder_);
   fault_point(FaultPhase::kLoad, progress_.step() + 1);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
 #include "data/row_plan.h"
@@ -79,6 +80,27 @@ TrainingData::TrainingData(const RunConfig& config, const ChatTemplate& chat_tem
   });
   check_same_data(*cache_, world);
   if (world.rank() == 0) report(*cache_);
+  number_tasks(config.adapter().router());
+}
+
+void TrainingData::number_tasks(const RouterConfig& router) {
+  const bool is_routed = router.input() == RouterConfig::task;
+  if (is_routed) routed_tasks_.assign(router.tasks().begin(), router.tasks().end());
+  for (const std::string& task : cache_->tasks()) {
+    if (!is_routed) {
+      task_numbers_.push_back(std::ssize(task_numbers_));
+      continue;
+    }
+    const auto found = std::find(routed_tasks_.begin(), routed_tasks_.end(), task);
+    if (found == routed_tasks_.end()) {
+      throw ConfigError(fmt::format(
+          "adapter.router.tasks: the training data have {}, which is not among them ({}); name all "
+          "tasks of the data, found are: {}",
+          task.empty() ? "samples without a task" : fmt::format("task '{}'", task),
+          fmt::join(routed_tasks_, ", "), fmt::join(cache_->tasks(), ", ")));
+    }
+    task_numbers_.push_back(found - routed_tasks_.begin());
+  }
 }
 
 std::vector<std::vector<uint32_t>> TrainingData::plan(int64_t epoch) const {
@@ -97,7 +119,10 @@ RowSource TrainingData::source() const {
   source.fetch = [this](uint32_t sample) {
     const auto ids = cache_->ids(sample);
     const auto supervised = cache_->supervised(sample);
-    return TrainSequence{{ids.begin(), ids.end()}, {supervised.begin(), supervised.end()}, 0};
+    return TrainSequence{{ids.begin(), ids.end()},
+                         {supervised.begin(), supervised.end()},
+                         0,
+                         task_numbers_[cache_->task(sample)]};
   };
   return source;
 }

@@ -121,6 +121,20 @@ std::vector<MutationCase> cases_of_routers(const Layouts& on) {
   };
 }
 
+std::vector<MutationCase> cases_of_family(const Layouts& on) {
+  return {
+      CASE(kDrawOfRow,
+           {"step 0: loss", training_member("DrawnExperts", with_sequence_parallel(on.tp2))}),
+      CASE(kSharedAOfOneOwner, {"step 0: gradient norm", training_member("SharedA", on.tp2)},
+           {"step 0: gradient norm", training_member("SharedA", on.tokens_tp2)}),
+      CASE(kDoraNormOfOwnColumns, {"step 0: loss", training_member("Dora", on.tp2)}),
+      CASE(kMagnitudeOfOneRank, {"step 0: gradient norm", training_member("Dora", on.tp2)}),
+      CASE(kHeadsOfOneOwner, {"step 0: gradient norm", training_member("Heads", on.tp2)}),
+      CASE(kTaskRouterOfOneRank,
+           {"step 0: gradient norm", training_member("RoutedByTask", on.tp2)}),
+  };
+}
+
 constexpr const char* kNanOnce = "step=1,rank=0,phase=backward,kind=nan";
 
 std::vector<MutationCase> cases_of_steps(const Layouts& on) {
@@ -163,8 +177,9 @@ std::vector<MutationCase> cases_of_other_work(const Layouts& on) {
 
 std::vector<MutationCase> mutation_cases() {
   std::vector<MutationCase> all;
-  for (const auto& cases : {cases_of_collectives, cases_of_base_model, cases_of_experts,
-                            cases_of_routers, cases_of_steps, cases_of_other_work}) {
+  for (const auto& cases :
+       {cases_of_collectives, cases_of_base_model, cases_of_experts, cases_of_routers,
+        cases_of_family, cases_of_steps, cases_of_other_work}) {
     const std::vector<MutationCase> part = cases(Layouts());
     all.insert(all.end(), part.begin(), part.end());
   }

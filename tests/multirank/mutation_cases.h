@@ -5,10 +5,13 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/mutation.h"
+#include "multirank/family_cases.h"
 #include "multirank/oracle_cases.h"
 #include "support/audited_replicas.h"
 #include "support/captured_log.h"
@@ -156,6 +159,24 @@ inline Probe training_frozen_experts(const RunShape& shape) {
         return oracle;
       },
       shape);
+}
+
+// A member of the family (multirank/family_cases.h).
+inline Probe training_member(const std::string& name, const RunShape& shape) {
+  const auto oracle = [name]() -> const Oracle& {
+    static std::map<std::string, std::unique_ptr<Oracle>> oracles;
+    std::unique_ptr<Oracle>& of_name = oracles[name];
+    for (const SpecialCase& member : family_cases()) {
+      if (member.name == name && !of_name) of_name = std::make_unique<Oracle>(member.of);
+    }
+    return *of_name;
+  };
+  return {"training of " + name + ", " + text_of(shape),
+          [oracle, shape](const RankThreadOptions& threads) {
+            RunShape timed = shape;
+            timed.threads = threads;
+            return oracle().fault(timed);
+          }};
 }
 
 inline Probe inference(const RunShape& shape) {

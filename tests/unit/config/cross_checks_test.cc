@@ -86,6 +86,50 @@ TEST(CrossChecks, AcceptRouterDefaultsWithoutExperts) {
             "");
 }
 
+// Of the family: fields that mean nothing beside others, each named with what would do.
+TEST(CrossChecks, RefuseMembersOfTheFamilyThatCannotBe) {
+  const auto expect = [](const std::string& adapter, const std::string& words) {
+    EXPECT_THAT(config_faults("adapter: " + adapter), ::testing::HasSubstr(words)) << adapter;
+  };
+  expect("{shared_A: true, frozen_experts: [0]}", "adapter.frozen_experts: an expert cannot keep");
+  expect("{router: {gate: dense_softmax, selection: sampled}}",
+         "adapter.router.selection: has no effect");
+  expect("{router: {gate: threshold, bias_update_rate: 0.01}}",
+         "adapter.router.bias_update_rate: has no effect");
+  expect("{router: {gate: top_p, health: {action: bias}}}", "adapter.router.health.action: bias");
+  expect("{router: {top_p_mass: 0.5}}", "adapter.router.top_p_mass: has no effect without");
+  expect("{router: {threshold_max: 0.5}}", "adapter.router.threshold_max: has no effect without");
+  expect("{num_experts_by_layer: [2, 4], router: {loss_across_routers: concat}}",
+         "adapter.router.loss_across_routers: concat needs as many experts");
+  expect("{router: {input: task}}", "adapter.router.tasks: expected the names of the tasks");
+  expect("{router: {tasks: [a]}}", "adapter.router.tasks: has no effect");
+  expect("{router: {heads: 2, input: task, tasks: [a]}}",
+         "adapter.router.heads: a task has no parts");
+  expect("{dora: true, targets: {q_proj: frozen, k_proj: frozen, v_proj: frozen, o_proj: frozen}}",
+         "adapter.dora: has no effect");
+  expect("{router: {heads: 2}}\nparallel: {expert_parallel: 2, exchange: tokens}",
+         "parallel.exchange: expected auto or replicate");
+  EXPECT_EQ(config_faults("adapter: {shared_experts: 2, shared_A: true, dora: true, "
+                          "router: {gate: dense_softmax, heads: 2}}"),
+            "");
+}
+
+TEST(CrossChecks, RefuseListsByLayerThatDoNotFit) {
+  EXPECT_EQ(config_faults("adapter:\n  num_experts_by_layer: [2, 4]\n"
+                          "  experts_per_token_by_layer: [2, 5]\n"),
+            "run.yaml:3: adapter.experts_per_token_by_layer: layer 1: expected 1 to 4 experts for "
+            "each token, got 5");
+  EXPECT_EQ(config_faults("adapter:\n  num_experts_by_layer: [2, 4, 4]\n"
+                          "  experts_per_token_by_layer: [2, 2]\n"),
+            "run.yaml:3: adapter.experts_per_token_by_layer: expected as many numbers as "
+            "adapter.num_experts_by_layer (3), got 2");
+  EXPECT_EQ(config_faults("adapter:\n  num_experts_by_layer: [1, 4]\n"),
+            "run.yaml:2: adapter.num_experts_by_layer: layer 0: expected 1 to 1 experts for each "
+            "token, got 2");
+  EXPECT_EQ(config_faults("adapter: {lora_rank_by_layer: [2, 0]}"),
+            "run.yaml:1: adapter.lora_rank_by_layer: expected ranks of at least 1, got 0");
+}
+
 TEST(CrossChecks, RefuseFrozenExpertsThatAreNotThere) {
   EXPECT_EQ(config_faults("adapter:\n  num_experts: 4\n  frozen_experts:\n    - 3\n    - 4\n"),
             "run.yaml:5: adapter.frozen_experts[1]: expected an index below adapter.num_experts "

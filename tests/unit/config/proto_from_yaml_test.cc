@@ -144,8 +144,8 @@ INSTANTIATE_TEST_SUITE_P(
               "run.yaml:1: model.learning-rat: no such field; did you mean "
               "'train.learning_rate'?"},
         Wrong{"several_sections", "train: {every: 1}",
-              "run.yaml:1: train.every: no such field; did you mean 'eval.every' or "
-              "'checkpoint.every'?"},
+              "run.yaml:1: train.every: no such field; did you mean "
+              "'adapter.router.health.every' or 'eval.every' or 'checkpoint.every'?"},
         Wrong{"initials", "train: {lr: 1}",
               "run.yaml:1: train.lr: no such field; did you mean 'train.learning_rate'?"},
         Wrong{"initials_elsewhere", "model: {lr: 1}",

@@ -80,6 +80,7 @@ TEST(ResumeChanges, TheFreeFieldsAreThese) {
       "model.path",       // fingerprint of the base
       "model.tokenizer",  // fingerprint of the data
       "model.ignore_config_fields",
+      "adapter.router.health.every",
       "adapter.expert_compute",  // kept in the checkpoint unless named
       "data.train[].path",       // fingerprint of the data
       "data.train[].format",

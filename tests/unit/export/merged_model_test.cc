@@ -49,7 +49,7 @@ Tensor stored(const StoredTensors& tensors, const std::string& name) {
 void check_merged(const std::filesystem::path& base, std::optional<at::ScalarType> type) {
   const TempFolder folder;
   const AdapterSet adapters = trained(base);
-  write_merged_model(adapters, base, type, folder.path());
+  write_merged_model(adapters, base, {type}, folder.path());
   const StoredTensors before = open_weight_folder(base);
   const StoredTensors after = open_weight_folder(folder.path());
   ASSERT_EQ(after.size(), before.size());
@@ -102,7 +102,7 @@ TEST(MergedModel, WhatLiesBesideTheWeightsComesAlong) {
   std::ofstream(base / "tokenizer.json") << "{}";
   std::ofstream(base / "pytorch_model.bin") << "old weights";
   std::ofstream(base / ".hidden") << "cache";
-  write_merged_model(trained(base.path()), base.path(), at::kDouble, folder.path());
+  write_merged_model(trained(base.path()), base.path(), {at::kDouble}, folder.path());
   EXPECT_EQ(testing::read_text(folder / "tokenizer.json"), "{}");
   EXPECT_FALSE(std::filesystem::exists(folder / "pytorch_model.bin"));
   EXPECT_FALSE(std::filesystem::exists(folder / ".hidden"));

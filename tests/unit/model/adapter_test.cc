@@ -99,7 +99,7 @@ TEST(AdapterSet, RouterWeightsBeginNormalWhereThatIsAskedFor) {
 TEST(AdapterSet, TheRenormalisedGateIsTheOneOverTheKeptLogits) {
   AdapterConfig config;
   config.mutable_router()->set_gate(RouterConfig::softmax_topk_renorm);
-  EXPECT_EQ(adapter_spec(config, LinearKind::kUp).gate, RouterConfig::topk_softmax);
+  EXPECT_EQ(adapter_spec(config, LinearKind::kUp, 0).gate, RouterConfig::topk_softmax);
 }
 
 TEST(AdapterSet, NumbersDependOnSeedNameAndExpertAlone) {
