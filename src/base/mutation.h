@@ -60,6 +60,10 @@ enum class Mutation {
   kMagnitudeOfOneRank,    // row-parallel: gradients of the magnitude not summed over tp
   kHeadsOfOneOwner,       // gradients of heads' experts summed as if each rank had its own
   kTaskRouterOfOneRank,   // gradients of the router by task not summed over tp
+  // Experts that are whole MLPs (model/block_experts.cc).
+  kBlockInputPartial,    // input gradients from this rank's part of the MLP alone
+  kBlockTokensReversed,  // sequence parallelism: tokens gathered in reverse order
+  kBlockOutputPartial,   // this rank's part of the MLP taken for the whole
   // Bottleneck values between tp ranks (model/rank_experts.cc, model/parallel_linear.cc,
   // model/sequence_experts.cc).
   kBottleneckOwnOnly,        // column: other ranks' bottleneck rows stay zero

@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -137,6 +138,44 @@ class FieldPairs {
           "has no effect: no linear in adapter.targets is 'lora'; remove it, or set one");
   }
 
+  // Experts that are whole MLPs.
+  void check_block() {
+    const AdapterConfig& adapter = config_.adapter();
+    const RouterConfig& router = adapter.router();
+    if (router.scope() != RouterConfig::block || are_faulty({"adapter.router.scope"})) return;
+    if (are_faulty({"adapter.targets"}) || has_faulty_target()) return;
+    const TargetsConfig& targets = adapter.targets();
+    bool has_block = false;
+    for (const auto& [name, kind] :
+         {std::pair("gate_proj", targets.gate_proj()), std::pair("up_proj", targets.up_proj()),
+          std::pair("down_proj", targets.down_proj())}) {
+      has_block = has_block || kind == TargetsConfig::experts;
+      if (kind != TargetsConfig::lora) continue;
+      add(fmt::format("adapter.targets.{}", name),
+          "expected experts or frozen with adapter.router.scope: block, where each expert is a "
+          "whole MLP, got lora");
+    }
+    if (!has_block) {
+      return add("adapter.router.scope",
+                 "block has no effect: none of gate_proj, up_proj and down_proj in adapter.targets "
+                 "is 'experts'; remove it, or set one");
+    }
+    const auto check = [&](std::string_view name, bool is_asked_for, std::string_view why) {
+      if (is_asked_for && !are_faulty({name})) add(name, std::string(why));
+    };
+    check("adapter.shared_experts", adapter.shared_experts() != 0,
+          "with adapter.router.scope: block an expert that every token uses would be the MLP once "
+          "more; remove one of the two");
+    check("adapter.router.gate", router.gate() == RouterConfig::threshold,
+          "with adapter.router.scope: block a token that chooses no expert would have no MLP; use "
+          "top_p");
+    check("adapter.router.input", router.input() != RouterConfig::token,
+          "expected token with adapter.router.scope: block");
+    check("adapter.router.heads", router.heads() != 1,
+          "expected 1 with adapter.router.scope: block");
+    check_block_exchange();
+  }
+
   void check_warmup() {
     const TrainConfig& train = config_.train();
     if (are_faulty({"train.warmup_steps", "train.max_steps"})) return;
@@ -254,6 +293,24 @@ class FieldPairs {
   }
 
  private:
+  void check_block_exchange() {
+    for (const AskedExchange& group :
+         asked_exchanges(config_.parallel(), config_.adapter().targets())) {
+      const std::string_view name = group.group;
+      if ((name != "gate_up" && name != "down") || !group.has_experts) continue;
+      if (group.mode != GroupExchangeConfig::tokens && group.mode != GroupExchangeConfig::rank) {
+        continue;
+      }
+      const bool is_own = group.own != GroupExchangeConfig::inherit;
+      const std::string field =
+          is_own ? fmt::format("parallel.exchange_by_group.{}", name) : "parallel.exchange";
+      if (are_faulty({field})) continue;
+      add(field, fmt::format("expected auto, replicate or gather for {} with "
+                             "adapter.router.scope: block, whose experts are whole MLPs, got {}",
+                             name, GroupExchangeConfig::GroupExchange_Name(group.mode)));
+    }
+  }
+
   // num_experts must be a multiple of the field's value where a group is asked for these modes.
   void check_share(std::string_view name, int64_t ranks,
                    const std::vector<GroupExchangeConfig::GroupExchange>& modes) {
@@ -307,6 +364,7 @@ void check_between_fields(const RunConfig& config, const FieldPlaces& places, Fa
   FieldPairs pairs(config, places, faults);
   pairs.check_experts_per_token();
   pairs.check_family();
+  pairs.check_block();
   pairs.check_warmup();
   pairs.check_targets();
   pairs.check_device();

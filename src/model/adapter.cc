@@ -19,10 +19,8 @@ namespace molora {
 
 namespace {
 
-// Of kaiming_uniform with a = sqrt(5) over the inputs of an expert.
-double uniform_bound(const LinearAdapter& linear) {
-  return 1.0 / std::sqrt(static_cast<double>(linear.place.size.in / linear.spec.heads));
-}
+// Of kaiming_uniform with a = sqrt(5), and of the weights of a linear.
+double uniform_bound(int64_t inputs) { return 1.0 / std::sqrt(static_cast<double>(inputs)); }
 
 // The rows of this rank's slice of the experts that are frozen, ascending.
 std::vector<int64_t> frozen_rows(const AdapterSpec& spec, const Slice& experts) {
@@ -41,6 +39,10 @@ std::vector<int64_t> all_rows(int64_t count) {
 }
 
 }  // namespace
+
+std::string LinearAdapter::router_path() const {
+  return spec.is_block ? path.substr(0, path.rfind('.')) : path;
+}
 
 AdapterSet::AdapterSet(const Architecture& architecture, const AdapterConfig& config, uint64_t seed,
                        at::ScalarType master_type, const AdapterPlacement& placement,
@@ -100,7 +102,8 @@ void AdapterSet::add(LinearAdapter linear, const Making& making) {
   const AdapterSpec& spec = linear.spec;
   MOLORA_CHECK(!spec.has_shared_A || spec.frozen_experts.empty(),
                "{}: frozen experts with one A for all", linear.path);
-  const Beginning uniform = {Beginning::Kind::kUniform, uniform_bound(linear)};
+  const Beginning uniform = {Beginning::Kind::kUniform,
+                             uniform_bound(linear.place.size.in / spec.heads)};
   const auto zero = [](int64_t) { return Beginning{}; };
   linear.lora_A = parameter(linear.path + ".lora_A", place_of_A(linear.place, spec), making,
                             [&](int64_t) { return uniform; });
@@ -118,21 +121,22 @@ void AdapterSet::add(LinearAdapter linear, const Making& making) {
 
 void AdapterSet::add_router(LinearAdapter& linear, const Making& making) {
   const AdapterSpec& spec = linear.spec;
-  const std::string path = linear.path + ".router";
+  const std::string path = linear.router_path() + ".router";
   linear.router_index = num_routers_++;
   linear.task_embedding = task_embedding_;
   linear.task_weight = task_weight_;
   if (!spec.routes_by_task) {
-    const Beginning uniform = {Beginning::Kind::kUniform, uniform_bound(linear)};
+    const TensorPlace weight_place = place_of_router_weight(linear.place, spec);
+    const Beginning uniform = {Beginning::Kind::kUniform, uniform_bound(weight_place.shape.back())};
     const Beginning of_weight = spec.router_init_std > 0.0
                                     ? Beginning{Beginning::Kind::kNormal, spec.router_init_std}
                                     : uniform;
     const Beginning of_bias = spec.has_router_bias ? uniform : Beginning{};
     // The threshold is a linear of its own, with a bias.
     const auto is_threshold = [&](int64_t row) { return row >= spec.num_routed(); };
-    linear.router_weight =
-        parameter(path + ".weight", place_of_router_weight(linear.place, spec), making,
-                  [&](int64_t row) { return is_threshold(row) ? uniform : of_weight; });
+    linear.router_weight = parameter(path + ".weight", weight_place, making, [&](int64_t row) {
+      return is_threshold(row) ? uniform : of_weight;
+    });
     linear.router_bias =
         parameter(path + ".bias", place_of_router_bias(spec), making,
                   [&](int64_t row) { return is_threshold(row) ? uniform : of_bias; });
@@ -161,7 +165,7 @@ void AdapterSet::add_task_router(const AdapterConfig& config, const Making& maki
         return Beginning{Beginning::Kind::kNormal, 1.0};
       });
   task_weight_ = parameter("task_router.weight", whole(config.num_experts()), making, [&](int64_t) {
-    return Beginning{Beginning::Kind::kUniform, 1.0 / std::sqrt(static_cast<double>(width))};
+    return Beginning{Beginning::Kind::kUniform, uniform_bound(width)};
   });
 }
 
@@ -199,7 +203,7 @@ AdapterCounts count_adapter_parameters(const Architecture& architecture,
       counts.frozen_experts += std::ssize(spec.frozen_experts) * (of_A + of_B);
       if (!spec.has_router() || spec.routes_by_task) continue;
       counts.routers +=
-          spec.router_rows() * (size.in / spec.heads) +
+          spec.router_rows() * router_inputs(kind, size, spec) +
           (spec.has_router_bias ? spec.router_rows() : spec.router_rows() - spec.num_routed());
     }
   }

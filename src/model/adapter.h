@@ -4,14 +4,15 @@
 //   lora_A   [E, r, in]    rows of A_e; [1, r, in] when all experts have one A
 //   lora_B   [E, r, out]   columns of B_e, so that each expert is contiguous and the whole is the
 //                          [E * r, out] matrix of the bottleneck form
-//   router.weight [Z, in], router.bias [Z]   Z logits: the routed experts, behind them the
-//   threshold router.choice_bias [routed experts]      moved by the trainer, not by gradients;
-//   where asked for magnitude [out]                          of a plain LoRA with adapter.dora;
-//   zero until a model
-//                                            begins it with the norms of its base (model/decoder.h)
+//   router.weight [Z, in], router.bias [Z]   Z logits: the routed experts, then the threshold
+//   router.choice_bias [routed experts]      moved by the trainer, not by gradients; if asked for
+//   magnitude [out]                          of a plain LoRA with adapter.dora; zero until a model
+//                                            begins it with its base's norms (model/decoder.h)
 // With heads > 1, in and out of the experts and the router are those of one head. A router by task
 // is one for all linears, in the place of theirs:
 //   task_router.embedding [tasks, width], task_router.weight [E, width]
+// Experts that are whole MLPs (adapter.router.scope block) have one router, "<mlp>.router.weight";
+// the first linear with experts keeps it.
 // Without adapter.router.bias the experts' biases are zeros that stay.
 // All in fp32 (fp64 when the model computes in fp64): they are the optimizer's master values.
 // Under tensor and expert parallelism a rank holds slices of these (model/adapter_placement.h).
@@ -48,6 +49,9 @@ struct LinearAdapter {
   Tensor magnitude;           // [outputs held]; undefined without DoRA
   Tensor task_embedding;      // [tasks, width], the same of all linears; undefined: no such router
   Tensor task_weight;         // [E, width]
+
+  // Whose router it is: `path`, or that of the MLP, "layers.0.mlp".
+  std::string router_path() const;
 };
 
 // All adapters of a model. Move-only: parameters are one set of tensors with one owner.

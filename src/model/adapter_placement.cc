@@ -1,6 +1,7 @@
 #include "model/adapter_placement.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "base/check.h"
@@ -29,6 +30,18 @@ TargetsConfig::Kind target_kind(const TargetsConfig& targets, LinearKind kind) {
       return targets.down_proj();
   }
   return TargetsConfig::frozen;
+}
+
+constexpr std::array kMlp = {LinearKind::kGate, LinearKind::kUp, LinearKind::kDown};
+
+bool is_mlp(LinearKind kind) { return std::find(kMlp.begin(), kMlp.end(), kind) != kMlp.end(); }
+
+// The linear that keeps the router of a block: the first that has experts.
+bool is_first_of_mlp(const TargetsConfig& targets, LinearKind kind) {
+  const auto first = std::find_if(kMlp.begin(), kMlp.end(), [&](LinearKind other) {
+    return target_kind(targets, other) == TargetsConfig::experts;
+  });
+  return first != kMlp.end() && *first == kind;
 }
 
 int64_t of_layer(const google::protobuf::RepeatedField<uint32_t>& by_layer, int64_t layer,
@@ -85,7 +98,8 @@ AdapterSpec adapter_spec(const AdapterConfig& config, LinearKind kind, int64_t l
     spec.router_init_std = router.init_std();
     spec.has_choice_bias =
         router.bias_update_rate() > 0.0 || router.health().action() == RouterHealthConfig::bias;
-    spec.is_block = router.scope() == RouterConfig::block;
+    spec.is_block = router.scope() == RouterConfig::block && is_mlp(kind);
+    spec.has_block_router = spec.is_block && is_first_of_mlp(config.targets(), kind);
     spec.routes_by_task = router.input() == RouterConfig::task;
     spec.heads = router.heads();
     spec.frozen_experts.assign(config.frozen_experts().begin(), config.frozen_experts().end());
@@ -112,7 +126,7 @@ LinearPlace place_linear(const Architecture& architecture, LinearKind kind, cons
   place.outputs = is_column ? split : Slice{0, place.size.out};
   place.splits = std::move(splits);
   // Heads are shared out as the outputs (or inputs) are, by themselves.
-  if (spec.has_router() && spec.heads == 1) place.mode = placement.modes.of(linear_group(kind));
+  if (spec.is_mixture() && spec.heads == 1) place.mode = placement.modes.of(linear_group(kind));
   place.experts = {0, spec.num_experts};
   if (place.mode == ExchangeMode::kRank) {
     place.experts = even_slice(spec.num_experts, shape.tp, placement.tp_rank());
@@ -120,6 +134,12 @@ LinearPlace place_linear(const Architecture& architecture, LinearKind kind, cons
     place.experts = even_slice(spec.num_experts, shape.ep, placement.ep_rank());
   }
   return place;
+}
+
+int64_t router_inputs(LinearKind kind, const LinearSize& size, const AdapterSpec& spec) {
+  // What the MLP reads is as wide as what down gives.
+  if (spec.is_block && kind == LinearKind::kDown) return size.out;
+  return size.in / spec.heads;
 }
 
 TensorPlace place_of_A(const LinearPlace& linear, const AdapterSpec& spec) {
@@ -173,10 +193,12 @@ TensorPlace place_of_B(const LinearPlace& linear, const AdapterSpec& spec) {
 TensorPlace place_of_router_weight(const LinearPlace& linear, const AdapterSpec& spec) {
   if (spec.heads > 1) return of_a_head({spec.router_rows(), linear.size.in / spec.heads});
   // In `tokens` mode a row-parallel linear routes whole rows, like a column-parallel one.
-  const bool is_split = !is_column_parallel(linear.kind) && linear.mode != ExchangeMode::kTokens;
-  return {{spec.router_rows(), linear.size.in},
+  const bool is_split =
+      !is_column_parallel(linear.kind) && linear.mode != ExchangeMode::kTokens && !spec.is_block;
+  const int64_t inputs = router_inputs(linear.kind, linear.size, spec);
+  return {{spec.router_rows(), inputs},
           {0, spec.router_rows()},
-          is_split ? linear.inputs : Slice{0, linear.size.in},
+          is_split ? linear.inputs : Slice{0, inputs},
           is_split ? SyncGroup::kData : SyncGroup::kAll};
 }
 

@@ -16,6 +16,7 @@
 //   router       whole            all ranks       weight its in / tp columns data
 //                                                 bias whole                 all ranks
 //                                                 (`tokens`: whole           all ranks)
+//   of a block   whole            all ranks       the same
 // Plain LoRA is placed as `replicate`. B of k and v has the key-value heads of its rank, which
 // several ranks hold when there are fewer heads than tp ranks (kKvReplicas).
 #pragma once
@@ -48,13 +49,19 @@ struct AdapterSpec {
   bool is_dora = false;                      // of a plain LoRA
   int64_t heads = 1;                         // sub-tokens of a token, routed each by itself
   bool is_block = false;                     // experts are whole MLPs with one router (MixLoRA)
+  bool has_block_router = false;  // the first linear of such an MLP with experts: it has the router
   bool routes_by_task = false;               // MOELoRA
   bool has_choice_bias = false;              // a bias that only the choice of experts sees
   bool has_router_bias = true;               // else it is 0 and stays so
   double router_init_std = 0.0;              // 0: uniform as a linear's
   std::vector<int64_t> frozen_experts = {};  // ascending; none of a plain LoRA
 
-  bool has_router() const { return kind == TargetsConfig::experts && num_routed() > 1; }
+  // A router decides which of its experts a token uses.
+  bool is_mixture() const { return kind == TargetsConfig::experts && num_routed() > 1; }
+  // With the other linears of its MLP, by one router.
+  bool is_of_block() const { return is_block && is_mixture(); }
+  // That router is this linear's own, or it keeps the one of its block.
+  bool has_router() const { return is_mixture() && (!is_block || has_block_router); }
   int64_t num_routed() const { return num_experts - num_shared; }
   int64_t routed_per_token() const { return experts_per_token - num_shared; }
   // How many of the routed experts a token uses depends on the token.
@@ -110,6 +117,9 @@ struct TensorPlace {
     return offset;
   }
 };
+
+// The width of what the linear's router reads: of the linear's input, or of the MLP's.
+int64_t router_inputs(LinearKind kind, const LinearSize& size, const AdapterSpec& spec);
 
 TensorPlace place_of_A(const LinearPlace& linear, const AdapterSpec& spec);
 TensorPlace place_of_B(const LinearPlace& linear, const AdapterSpec& spec);

@@ -24,15 +24,6 @@ namespace molora {
 
 namespace {
 
-// With `selective`, what is cheap in arithmetic but large in memory is computed again.
-Tensor maybe_recompute(const ForwardContext& context, const std::vector<Tensor>& inputs,
-                       const RecomputedFunction& function) {
-  const bool again = context.recompute == TrainConfig::selective && at::GradMode::is_enabled();
-  bool has_gradient = false;
-  for (const Tensor& input : inputs) has_gradient = has_gradient || input.requires_grad();
-  return again && has_gradient ? recompute_in_backward(function, inputs) : function(inputs);
-}
-
 // Where the collectives of these parts come from, for reports of a hang.
 WorkPlace forward_place(const char* part, int64_t layer = WorkPlace::kNoLayer) {
   return {static_cast<int32_t>(layer), Direction::kForward, part};
@@ -250,13 +241,16 @@ Tensor CausalLM::attention_core(int64_t index, const Tensor& q_THA, const Tensor
   if (host_kernels_wanted(q_THA) && q_THA.size(0) > 0) {
     return causal_attention(q_THA, k_THA, v_THA, starts, window).flatten(1);
   }
-  return maybe_recompute(context, {q_THA, k_THA, v_THA},
-                         [starts, window](const std::vector<Tensor>& in) {
-                           return attend(in[0], in[1], in[2], starts, window);
-                         });
+  return recompute_where_selective(context.recompute, {q_THA, k_THA, v_THA},
+                                   [starts, window](const std::vector<Tensor>& in) {
+                                     return attend(in[0], in[1], in[2], starts, window);
+                                   });
 }
 
 Tensor CausalLM::mlp(int64_t index, const Tensor& x_TD, const Pass& pass) const {
+  const BlockLinears block = {linear(index, LinearKind::kGate), linear(index, LinearKind::kUp),
+                              linear(index, LinearKind::kDown)};
+  if (has_block_experts(block)) return block_mlp(index, x_TD, block, pass);
   const SplitLinear gate_up[] = {linear(index, LinearKind::kGate), linear(index, LinearKind::kUp)};
   const std::vector<Tensor> outputs = [&] {
     const PlaceScope scope(forward_place("gate_up_proj", index));
@@ -264,9 +258,19 @@ Tensor CausalLM::mlp(int64_t index, const Tensor& x_TD, const Pass& pass) const 
   }();
   const PlaceScope scope(forward_place("down_proj", index));
   const Tensor mixed_TF =
-      maybe_recompute(pass.at.context(), outputs,
-                      [](const std::vector<Tensor>& in) { return swiglu(in[0], in[1]); });
+      recompute_where_selective(pass.at.context().recompute, outputs,
+                                [](const std::vector<Tensor>& in) { return swiglu(in[0], in[1]); });
   return row_linear(mixed_TF, linear(index, LinearKind::kDown), pass.at);
+}
+
+Tensor CausalLM::block_mlp(int64_t index, const Tensor& x_TD, const BlockLinears& block,
+                           const Pass& pass) const {
+  const BlockStates states = [&] {
+    const PlaceScope scope(forward_place("gate_up_proj", index));
+    return block_states(x_TD, block, pass.at);
+  }();
+  const PlaceScope scope(forward_place("down_proj", index));
+  return block_output(states, block.down, pass.at);
 }
 
 SplitLinear CausalLM::linear(int64_t index, LinearKind kind) const {
@@ -276,9 +280,9 @@ SplitLinear CausalLM::linear(int64_t index, LinearKind kind) const {
 
 Tensor CausalLM::norm(const Tensor& x, const Tensor& weight, const ForwardContext& context) const {
   const double eps = architecture_.rms_norm_eps;
-  return maybe_recompute(context, {x}, [weight, eps](const std::vector<Tensor>& in) {
-    return rms_norm(in[0], weight, eps);
-  });
+  return recompute_where_selective(
+      context.recompute, {x},
+      [weight, eps](const std::vector<Tensor>& in) { return rms_norm(in[0], weight, eps); });
 }
 
 }  // namespace molora

@@ -2,7 +2,8 @@
 //
 //   x = embed(ids)
 //   per layer:  h = x + o(attend(q(n), k(n), v(n)))  with n = norm(x), q and k rotated
-//               x = h + down(silu(gate(m)) * up(m))  with m = norm(h)
+//               x = h + down(silu(gate(m)) * up(m))  with m = norm(h), or, where experts are whole
+//                                                    MLPs, model/block_experts.h
 //   hidden = norm(x);  logits = head(hidden)
 //
 // Over tp ranks: heads, MLP channels and vocabulary rows are shared out, norms are whole, and every
@@ -25,6 +26,7 @@
 #include "model/adapter.h"
 #include "model/architecture.h"
 #include "model/base_weights.h"
+#include "model/block_experts.h"
 #include "model/forward_context.h"
 #include "model/molora_linear.h"
 #include "model/parallel_layout.h"
@@ -102,6 +104,8 @@ class CausalLM {
   Tensor attention_core(int64_t index, const Tensor& q_THA, const Tensor& k_THA,
                         const Tensor& v_THA, const ForwardContext& context) const;
   Tensor mlp(int64_t index, const Tensor& x_TD, const Pass& pass) const;
+  Tensor block_mlp(int64_t index, const Tensor& x_TD, const BlockLinears& block,
+                   const Pass& pass) const;
   SplitLinear linear(int64_t index, LinearKind kind) const;
   Tensor norm(const Tensor& x, const Tensor& weight, const ForwardContext& context) const;
 

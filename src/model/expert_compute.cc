@@ -151,8 +151,17 @@ OneChoice measured_choice(const ExpertShape& shape, double seconds) {
                            1e3 * (is_grouped ? times.dense_seconds : times.grouped_seconds))};
 }
 
+// Of experts that are whole MLPs.
+OneChoice block_choice(const ExpertChoiceRequest& request) {
+  if (!request.device.is_cpu())
+    return {ExpertWay::kDense, "on GPUs grouping would make the host wait"};
+  if (request.asked == AdapterConfig::dense) return {ExpertWay::kDense, "as asked for"};
+  return {ExpertWay::kGrouped, "each is a whole MLP"};
+}
+
 OneChoice choose(const AdapterSpec& spec, const ShapeOfLinears& linears,
                  const ExpertChoiceRequest& request, double seconds) {
+  if (spec.is_of_block()) return block_choice(request);
   if (std::string why = obstacle(spec, request.device); !why.empty()) {
     return {ExpertWay::kDense, why};
   }

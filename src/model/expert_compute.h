@@ -63,7 +63,7 @@ struct ExpertChoice {
 
 // What is asked for; for `auto` what the checkpoint has, else the faster way by measurement. Dense
 // where every token uses every expert, and on GPUs: grouping needs counts that the host would have
-// to wait for.
+// to wait for. Experts that are whole MLPs are grouped on CPUs unless `dense` is asked for.
 // Throws: ConfigError when `grouped` is asked for on a GPU.
 ExpertChoice choose_expert_ways(const AdapterSet& adapters, const ExpertChoiceRequest& request);
 

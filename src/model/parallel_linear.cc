@@ -68,13 +68,6 @@ FrozenLinear without_bias_of_dora(const FrozenLinear& base, const LinearAdapter*
   return used;
 }
 
-// A and B as this rank uses them: its own, or, in `gather` mode, those of all experts, cut to its
-// slice of the linear.
-struct UsedExperts {
-  Tensor lora_A;  // [E, r, inputs], or [1, r, inputs] for all of them
-  Tensor lora_B;  // [E, r, outputs]
-};
-
 // Whether this rank computes the adapter's experts each on its own tokens alone.
 bool is_grouped(const LinearAdapter& adapter, const ForwardPass& pass) {
   if (adapter.place.mode == ExchangeMode::kRank && pass.has_fixed_shapes()) return false;
@@ -89,6 +82,8 @@ struct GroupedAdapter {
   const UsedExperts& used;
   const AdapterReading& reading;
 };
+
+}  // namespace
 
 UsedExperts used_experts(const LinearAdapter& adapter, at::ScalarType type,
                          const ForwardPass& pass) {
@@ -113,6 +108,8 @@ UsedExperts used_experts(const LinearAdapter& adapter, at::ScalarType type,
   return {gather_experts(pass.ep(), adapter.lora_A, is_column ? all_inputs : split, type),
           gather_experts(pass.ep(), adapter.lora_B, is_column ? split : all_outputs, type)};
 }
+
+namespace {
 
 // The tokens of this rank out of all of them.
 Tensor own_rows(const Tensor& x_TD, const ForwardPass& pass) {

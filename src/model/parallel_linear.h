@@ -47,6 +47,16 @@ struct SplitLinear {
   const LinearAdapter* adapter = nullptr;
 };
 
+// A and B as this rank uses them: its own, or, in `gather` mode, those of all experts, cut to its
+// slice of the linear.
+struct UsedExperts {
+  Tensor lora_A;  // [E, r, inputs], or [1, r, inputs] for all of them
+  Tensor lora_B;  // [E, r, outputs]
+};
+// `type`: of the rows that they are used on. Collective over the ep group in `gather` mode.
+UsedExperts used_experts(const LinearAdapter& adapter, at::ScalarType type,
+                         const ForwardPass& pass);
+
 // Column-parallel linears that read the same input: one border, and in `tokens` mode one exchange,
 // for all of them.
 std::vector<Tensor> column_linears(const Tensor& x, std::span<const SplitLinear> linears,

@@ -67,4 +67,13 @@ Tensor recompute_in_backward(const RecomputedFunction& function,
                                   at::TensorList(inputs));
 }
 
+Tensor recompute_where_selective(TrainConfig::Recompute recompute,
+                                 const std::vector<Tensor>& inputs,
+                                 const RecomputedFunction& function) {
+  const bool again = recompute == TrainConfig::selective && at::GradMode::is_enabled();
+  bool has_gradient = false;
+  for (const Tensor& input : inputs) has_gradient = has_gradient || input.requires_grad();
+  return again && has_gradient ? recompute_in_backward(function, inputs) : function(inputs);
+}
+
 }  // namespace molora

@@ -7,6 +7,8 @@
 
 #include <ATen/ATen.h>
 
+#include "run_config.pb.h"
+
 namespace molora {
 
 using at::Tensor;
@@ -21,5 +23,11 @@ using RecomputedFunction = std::function<Tensor(const std::vector<Tensor>&)>;
 // Trained tensors used inside get their gradient even when no input requires one (the first layer
 // over a frozen embedding).
 Tensor recompute_in_backward(const RecomputedFunction& function, const std::vector<Tensor>& inputs);
+
+// The same with `selective` recomputation, for what is cheap in arithmetic but large in memory;
+// else, and where no input has a gradient, the function is simply called.
+Tensor recompute_where_selective(TrainConfig::Recompute recompute,
+                                 const std::vector<Tensor>& inputs,
+                                 const RecomputedFunction& function);
 
 }  // namespace molora

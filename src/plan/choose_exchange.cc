@@ -142,6 +142,10 @@ std::string mode_obstacle(const PlanInput& input, LinearGroup group, ExchangeMod
   if (mode == ExchangeMode::kReplicate) return {};
   if (input.adapter.router().heads() > 1) return "heads lie with the linear's own columns";
   const bool is_rank = mode == ExchangeMode::kRank;
+  for (const PlannedLinear& linear : group_linears(input, group)) {
+    if (!linear.spec.is_of_block() || mode == ExchangeMode::kGather) continue;
+    return "experts that are whole MLPs (adapter.router.scope: block) are not exchanged so";
+  }
   const int size = is_rank ? input.mesh.tp : input.mesh.ep;
   if (size == 1) return fmt::format("{} is 1", is_rank ? "tensor_parallel" : "expert_parallel");
   for (const PlannedLinear& linear : group_linears(input, group)) {

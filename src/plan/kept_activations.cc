@@ -110,10 +110,11 @@ class LayerItems {
 
   void activation() {
     if (!goes_back(LinearGroup::kDown)) return;
-    add("activation", "gate and up", 2 * of_.all * of_.mlp * of_.b);
+    const double mlps = of_.all * of_.mlp * mlps_per_token(input_) * of_.b;
+    add("activation", "gate and up", 2 * mlps);
     const bool is_in_one_pass = input_.has_own_kernels && !input_.is_gpu;  // kernels/swiglu.h
-    if (!is_selective() && !is_in_one_pass)
-      add("activation", "silu(gate)", of_.all * of_.mlp * of_.b);
+    if (!is_selective() && !is_in_one_pass) add("activation", "silu(gate)", mlps);
+    if (has_block_experts(input_)) add("activation", "results of experts", mlps);
   }
 
   // The adapters of one group, and what they read.
@@ -123,14 +124,19 @@ class LayerItems {
     for (const PlannedLinear& linear : group_linears(input_, group)) {
       if (!linear.is_adapted()) continue;
       const ExchangeMode mode = linear.has_experts() ? modes_.of(group) : ExchangeMode::kReplicate;
-      const bool reads_slice =
-          mode == ExchangeMode::kTokens ||
-          (split == Split::kColumn && input_.is_sequence_parallel && mode != ExchangeMode::kRank);
+      const bool reads_slice = mode == ExchangeMode::kTokens ||
+                               (split == Split::kColumn && input_.is_sequence_parallel &&
+                                mode != ExchangeMode::kRank && !linear.spec.is_of_block());
       const double rows = reads_slice ? of_.slice : of_.all;
       const double in = product(mode == ExchangeMode::kTokens ? linear.in : linear.in_held);
       if (linear.spec.dropout > 0) {
         add(part, "dropped input", rows * in * of_.b);
         if (is_by_operators() && goes_back(group)) add(part, "dropout mask", rows * in * of_.b);
+      }
+      if (linear.spec.is_of_block() && group == LinearGroup::kDown) {
+        // It reads what the activation functions gave, under masks that are drawn again.
+        bottleneck(part, linear, mode, {rows, in});
+        continue;
       }
       const bool needs_input = linear.spec.dropout == 0 || linear.spec.has_router();
       if (needs_input && !is_input_kept && !is_attention_result(group)) {
@@ -167,7 +173,7 @@ class LayerItems {
     const double u_width = mode == ExchangeMode::kTokens ? width / input_.mesh.ep : shared;
     const double h_width = mode == ExchangeMode::kRank && is_column ? width : u_width;
     const double h_rows = mode == ExchangeMode::kTokens ? read.rows : of_.all;
-    if (spec.has_router()) {
+    if (spec.is_mixture()) {
       add(part, "bottleneck u", read.rows * u_width * of_.b);
       if (is_by_operators())
         add(part, "gates in the type of u", read.rows * u_width / product(spec.lora_rank) * of_.b);

@@ -1,8 +1,9 @@
 // What the forward pass of a micro-step keeps on one rank until its backward pass, item by item.
 //
-// The table is kept_activations.cc, in the order of the forward pass; a change of what src/model or
-// src/kernels saves for the backward pass belongs there in the same commit (ctest -L plan compares
-// it with the allocator).
+// Of experts that are whole MLPs (router.scope block) it is a bound from above: masks that are
+// drawn again are counted, and a bottleneck of all experts. The table is kept_activations.cc, in
+// the order of the forward pass; a change of what src/model or src/kernels saves for the backward
+// pass belongs there in the same commit (ctest -L plan compares it with the allocator).
 //
 //   T tokens of a tp group, t = T / tp, s = T, or t with sequence parallelism, D hidden, F MLP,
 //   Q query and K key-value width, H heads (all of this rank), E experts, k per token, r LoRA rank,

@@ -65,8 +65,8 @@ double loss_working_set(const PlanInput& input) {
 
 // The largest gradients that are there at once in the backward pass of one layer: those of the MLP.
 double layer_working_set(const PlanInput& input) {
-  const double mlp =
-      rank_tokens(input) * product(input.architecture.intermediate_size) / input.mesh.tp;
+  const double mlp = rank_tokens(input) * product(input.architecture.intermediate_size) /
+                     input.mesh.tp * mlps_per_token(input);
   // The router of down reads its input in the wide type.
   const bool is_widened = input.activation_bytes < input.master_bytes &&
                           adapter_spec(input.adapter, LinearKind::kDown, 0).has_router();

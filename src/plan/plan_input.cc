@@ -128,6 +128,29 @@ int axis_size(const MeshShape& mesh, Axis axis) {
   return 1;
 }
 
+bool has_block_experts(const PlanInput& input) {
+  for (const LinearGroup group : {LinearGroup::kGateUp, LinearGroup::kDown}) {
+    for (const LinearKind kind : kinds_of(group)) {
+      if (adapter_spec(input.adapter, kind, 0).is_of_block()) return true;
+    }
+  }
+  return false;
+}
+
+double mlps_per_token(const PlanInput& input) {
+  if (!has_block_experts(input)) return 1;
+  const bool is_dense = input.is_gpu || input.adapter.expert_compute() == AdapterConfig::dense;
+  double most = 1;
+  for (const LinearGroup group : {LinearGroup::kGateUp, LinearGroup::kDown}) {
+    for (const PlannedLinear& linear : group_linears(input, group)) {
+      if (!linear.spec.is_of_block()) continue;
+      most = std::max(most,
+                      product(is_dense ? linear.spec.num_experts : linear.spec.experts_per_token));
+    }
+  }
+  return most;
+}
+
 bool needs_input_gradient(const PlanInput& input, int64_t layer, LinearGroup group) {
   return std::any_of(kLinearGroups.begin(), kLinearGroups.end(), [&](LinearGroup other) {
     return (layer > 0 || other < group) && is_trained(input, other);

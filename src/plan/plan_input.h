@@ -76,6 +76,11 @@ Split split_of(LinearGroup group);
 // How many ranks one group of the axis has.
 int axis_size(const MeshShape& mesh, Axis axis);
 
+// Whether experts are whole MLPs (router.scope block), and how many activation functions of an MLP
+// a token has then: of those that it uses, or of all where they are computed densely; else 1.
+bool has_block_experts(const PlanInput& input);
+double mlps_per_token(const PlanInput& input);
+
 // Whether the backward pass goes through the input of this group: something before it is trained.
 bool needs_input_gradient(const PlanInput& input, int64_t layer, LinearGroup group);
 

@@ -100,12 +100,12 @@ void add_bottleneck(const PlanInput& input, const PlannedLinear& linear, Split s
       items.tensor_reduce_scatter(Purpose::kBottleneck, Pass::kForward, chosen);
       items.tensor_all_gather(Purpose::kBottleneck, Pass::kBackward, chosen);
     }
-  } else if (split == Split::kColumn && input.is_sequence_parallel) {
+  } else if (split == Split::kColumn && input.is_sequence_parallel && !spec.is_of_block()) {
     const double all = slot * product(spec.num_experts);
     items.tensor_all_gather(Purpose::kBottleneck, Pass::kForward, all);
     items.tensor_reduce_scatter(Purpose::kBottleneck, Pass::kBackward, all);
   }
-  if (split == Split::kRow && spec.has_router()) {
+  if (split == Split::kRow && spec.has_router() && !spec.is_of_block()) {
     const double logits = product(input.tokens, spec.num_experts, input.master_bytes);
     items.tensor_sum(Purpose::kRouterLogits, Pass::kForward, logits);
     items.tensor_sum(Purpose::kRouterLogits, Pass::kBackward, logits);

@@ -23,8 +23,10 @@
 //   expert weights   gather: E r (in held + out held) b (p-1) per linear and expert-parallel group,
 //                    back the same
 //
-// The backward pass of what nothing before it is trained for does not exist (the input of layer 0).
-// Not counted: statistics of routers and losses (a few numbers a step).
+// Experts that are whole MLPs (router.scope block) have column inputs, row outputs and, with
+// gather, expert weights alone. The backward pass of what nothing before it is trained for does not
+// exist (the input of layer 0). Not counted: statistics of routers and losses (a few numbers a
+// step).
 #pragma once
 
 #include <array>

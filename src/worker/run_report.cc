@@ -21,7 +21,7 @@ using nlohmann::json;
 std::vector<std::string> router_names(const AdapterSet& adapters) {
   std::vector<std::string> names;
   for (const LinearAdapter& linear : adapters.linears()) {
-    if (linear.spec.has_router()) names.push_back(linear.path);
+    if (linear.spec.has_router()) names.push_back(linear.router_path());
   }
   return names;
 }

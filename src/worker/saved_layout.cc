@@ -42,7 +42,7 @@ std::vector<RouterLoad> router_loads(const AdapterSet& adapters, const Tensor& c
   for (const LinearAdapter& linear : adapters.linears()) {
     if (linear.router_index < 0) continue;
     RouterLoad& load = loads.emplace_back();
-    load.set_linear(linear.path);
+    load.set_linear(linear.router_path());
     const Tensor counts_E =
         counts_RE[linear.router_index].slice(0, 0, linear.spec.num_routed()).contiguous();
     for (const int64_t tokens : elements<int64_t>(counts_E)) load.add_tokens(tokens);

@@ -101,6 +101,12 @@ std::vector<MutationCase> cases_of_experts(const Layouts& on) {
       CASE(kChoicesReversed,
            {"step 0: loss", training(with_grouped_experts(with_sequence_parallel(on.tp2)))}),
 
+      CASE(kBlockInputPartial, {"step 0: gradient norm", training_whole_mlps(on.tp2)}),
+      CASE(kBlockTokensReversed,
+           {"step 0: loss", training_whole_mlps(with_sequence_parallel(on.tp2))}),
+      CASE(kBlockOutputPartial, {"step 0: loss", training_whole_mlps(on.tp2)},
+           {"step 0: loss", training_whole_mlps(with_sequence_parallel(on.tp2))}),
+
       CASE(kDropoutMaskReused, {"step 0: loss", training(on.tp2)}),
       CASE(kDropoutMaskOfRow, {"step 0: loss", training(on.tokens_ep2)}),
   };

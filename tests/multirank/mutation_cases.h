@@ -115,6 +115,17 @@ inline Probe training_with_bias(const RunShape& shape) {
       shape);
 }
 
+// Experts that are whole MLPs.
+inline Probe training_whole_mlps(const RunShape& shape) {
+  return probe_of<Oracle>(
+      "training of whole MLPs",
+      +[]() -> const Oracle& {
+        static const Oracle oracle(whole_mlps());
+        return oracle;
+      },
+      shape);
+}
+
 // A quantised base whose slices begin within blocks.
 inline Probe training_quantized(const RunShape& shape) {
   return probe_of<Oracle>(

@@ -165,6 +165,36 @@ inline AdapterConfig with_frozen_experts(AdapterConfig adapter) {
   return adapter;
 }
 
+// Experts that are whole MLPs beside experts with a router each on q, v and o.
+inline OracleCase whole_mlps(RouterConfig::Gate gate = RouterConfig::topk_softmax) {
+  OracleCase of;
+  of.model["architectures"] = {"LlamaForCausalLM"};
+  of.model["model_type"] = "llama";
+  of.model["mlp_bias"] = true;
+  of.adapter.mutable_router()->set_scope(RouterConfig::block);
+  of.adapter.mutable_router()->set_gate(gate);
+  return of;
+}
+
+// The exchanges that such experts have, with every axis split and with sequence parallelism.
+inline std::vector<RunShape> layouts_of_whole_mlps() {
+  std::vector<RunShape> shapes;
+  for (const ExchangeMode mode : {ExchangeMode::kReplicate, ExchangeMode::kGather}) {
+    for (const bool sp : {false, true}) {
+      shapes.push_back(layout_of({2, 2, 2}, sp, mode));
+      shapes.push_back(layout_of({4, 2, 4}, sp, mode));
+      shapes.push_back(layout_of({4, 4, 2}, sp, mode));
+    }
+    shapes.push_back(layout_of({2, 1, 2}, false, mode));
+  }
+  // Another mode for down, and for the linears of the attention.
+  RunShape mixed = layout_of({4, 2, 4}, true, ExchangeMode::kTokens);
+  mixed.layout.modes.by_group[static_cast<size_t>(LinearGroup::kGateUp)] = ExchangeMode::kReplicate;
+  mixed.layout.modes.by_group[static_cast<size_t>(LinearGroup::kDown)] = ExchangeMode::kGather;
+  shapes.push_back(mixed);
+  return shapes;
+}
+
 inline std::vector<SpecialCase> special_cases() {
   std::vector<SpecialCase> cases;
   for (const auto& part : {cases_of_routing(), cases_of_tokens(), cases_of_models()}) {

@@ -168,6 +168,16 @@ TEST_F(TrafficCounters, EqualThePlanOnEightRanks) {
   for (const RunShape& shape : all_layouts(8, {2, 8})) expect_as_planned(shape);
 }
 
+// Experts that are whole MLPs move what the base does, and with gather their weights.
+TEST_F(TrafficCounters, EqualThePlanWithWholeMlps) {
+  adapter_.mutable_router()->set_scope(RouterConfig::block);
+  for (const RunShape& shape : all_layouts(4, {1, 2, 4})) {
+    const ExchangeMode mode = shape.layout.modes.of(LinearGroup::kDown);
+    if (mode == ExchangeMode::kRank || mode == ExchangeMode::kTokens) continue;
+    expect_as_planned(shape);
+  }
+}
+
 // The point of `rank`: for each token and linear the values of its chosen experts travel to the
 // other tp ranks, lora_rank wide, and nothing else of the adapter.
 TEST_F(TrafficCounters, RankModeMovesBottleneckValuesAlone) {

@@ -42,6 +42,36 @@ TEST(CrossChecks, LeaveFaultyFieldsOut) {
             "run.yaml:1: train.max_steps: stands twice, first in line 1; remove one");
 }
 
+TEST(CrossChecks, KnowWhatExpertsOfWholeMlpsCannotBeBeside) {
+  const auto faults = [](const std::string& rest) {
+    return config_faults("adapter: {router: {scope: block}" + rest);
+  };
+  EXPECT_EQ(faults("}"), "");
+  EXPECT_EQ(faults(", targets: {up_proj: frozen}}"), "");
+  EXPECT_EQ(faults("}\nparallel: {exchange: gather}"), "");
+  EXPECT_EQ(faults(", targets: {gate_proj: frozen, up_proj: frozen, down_proj: frozen, q_proj: "
+                   "experts}}"),
+            "run.yaml:1: adapter.router.scope: block has no effect: none of gate_proj, up_proj and "
+            "down_proj in adapter.targets is 'experts'; remove it, or set one");
+  EXPECT_EQ(faults(", targets: {up_proj: lora}}"),
+            "run.yaml:1: adapter.targets.up_proj: expected experts or frozen with "
+            "adapter.router.scope: block, where each expert is a whole MLP, got lora");
+  EXPECT_EQ(faults(", shared_experts: 1}"),
+            "run.yaml:1: adapter.shared_experts: with adapter.router.scope: block an expert that "
+            "every token uses would be the MLP once more; remove one of the two");
+  EXPECT_EQ(config_faults("adapter: {router: {scope: block, gate: threshold}}"),
+            "run.yaml:1: adapter.router.gate: with adapter.router.scope: block a token that "
+            "chooses no expert would have no MLP; use top_p");
+  EXPECT_EQ(faults("}\nparallel: {exchange: rank}"),
+            "run.yaml:2: parallel.exchange: expected auto, replicate or gather for gate_up with "
+            "adapter.router.scope: block, whose experts are whole MLPs, got rank\n"
+            "run.yaml:2: parallel.exchange: expected auto, replicate or gather for down with "
+            "adapter.router.scope: block, whose experts are whole MLPs, got rank");
+  EXPECT_EQ(faults("}\nparallel: {exchange_by_group: {down: tokens}}"),
+            "run.yaml:2: parallel.exchange_by_group.down: expected auto, replicate or gather for "
+            "down with adapter.router.scope: block, whose experts are whole MLPs, got tokens");
+}
+
 TEST(CrossChecks, RefuseAWarmUpThatNeverEnds) {
   EXPECT_EQ(config_faults("train:\n  max_steps: 10\n  warmup_steps: 10\n"),
             "run.yaml:3: train.warmup_steps: expected less than train.max_steps (10), got 10");

@@ -115,6 +115,19 @@ TEST(ChooseExchange, LeavesOutWhatCannotBeSharedOut) {
   }
 }
 
+TEST(ChooseExchange, ExpertsOfWholeMlpsAreReplicatedOrGathered) {
+  const PlanInput input = qwen_input(mesh_shape(8, 2, 4), 64, {"adapter.router.scope=block"});
+  for (const LinearGroup group : {LinearGroup::kGateUp, LinearGroup::kDown}) {
+    for (const ExchangeMode mode : {ExchangeMode::kTokens, ExchangeMode::kRank}) {
+      EXPECT_EQ(mode_obstacle(input, group, mode),
+                "experts that are whole MLPs (adapter.router.scope: block) are not exchanged so");
+    }
+    EXPECT_EQ(mode_obstacle(input, group, ExchangeMode::kGather), "");
+    const ExchangeMode chosen = choose_exchange(input, request()).modes.of(group);
+    EXPECT_TRUE(chosen == ExchangeMode::kReplicate || chosen == ExchangeMode::kGather);
+  }
+}
+
 TEST(ChooseExchange, IsTheFastestAndSaysSo) {
   for (const int64_t rank_tokens : {4, 64, 4096}) {
     const PlanInput input = qwen_input(mesh_shape(8, 2, 4), rank_tokens);
