@@ -79,6 +79,10 @@ enum class Mutation {
   kAuxiliaryOnEveryRank,   // auxiliary gradient of replicated tokens counted once per tp rank
   kStatisticsOnEveryRank,  // statistics of replicated tokens counted once per tp rank
   kStatisticsOfThisRank,   // balance loss from this rank's counts
+  kImportanceOfThisRank,   // localized balance loss from this rank's samples
+  // Experts that begin anew (train/expert_revival.cc).
+  kRevivedFromThisRank,   // what other ranks hold of the source expert is lost
+  kRevivedRowsUnshifted,  // every rank takes its experts for the first ones
   // Gradients and optimizer (parallel/gradient_sync.cc, train/train_step.cc).
   kSumAllSkipped,          // gradients of replicated tensors not summed
   kSumDataSkipped,         // of tensors split over tp

@@ -42,6 +42,7 @@ enum class RandomPurpose : uint32_t {
   kSampling = 4,
   kBootstrap = 5,
   kExpertDraw = 6,
+  kRevival = 7,
 };
 
 // The key of one stream: a run seed, a purpose, a name (parameter, layer, ...; may be empty) and an

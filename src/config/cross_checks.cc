@@ -176,6 +176,36 @@ class FieldPairs {
     check_block_exchange();
   }
 
+  // Losses and measures that the routers' other settings leave without effect.
+  void check_router_losses() {
+    const RouterConfig& router = config_.adapter().router();
+    const auto check = [&](std::string_view name, bool is_wrong, std::string_view why) {
+      if (is_wrong && !are_faulty({name, "adapter.router.gate"})) add(name, std::string(why));
+    };
+    check("adapter.router.balance_loss_coef",
+          router.gate() == RouterConfig::dense_softmax && router.balance_loss_coef() != 0.0,
+          "has no effect: with dense_softmax every token uses every expert, so that all have the "
+          "same share; use adapter.router.localized_balance or entropy_loss_coef");
+    check("adapter.router.health.action",
+          router.gate() == RouterConfig::dense_softmax &&
+              router.health().action() == RouterHealthConfig::raise_loss,
+          "raise_loss cannot help with dense_softmax, where the balance loss has no effect; use "
+          "revive");
+    check("adapter.router.health.action",
+          router.health().action() != RouterHealthConfig::warn && router.health().window() == 0,
+          "has no effect with adapter.router.health.window: 0, which raises no alarms; remove it, "
+          "or set a window");
+    const LocalizedBalanceConfig& localized = router.localized_balance();
+    check("adapter.router.localized_balance.tasks",
+          localized.coef() == 0.0 && localized.tasks_size() > 0,
+          "has no effect without adapter.router.localized_balance.coef; remove it, or set a "
+          "weight");
+    check("adapter.router.localized_balance.coef",
+          localized.coef() != 0.0 && localized.delta() != 0.0 && localized.tasks_size() == 0,
+          "needs to know which tasks prefer the first half of the experts; name them in "
+          "adapter.router.localized_balance.tasks, or set delta: 0");
+  }
+
   void check_warmup() {
     const TrainConfig& train = config_.train();
     if (are_faulty({"train.warmup_steps", "train.max_steps"})) return;
@@ -213,6 +243,12 @@ class FieldPairs {
     check("adapter.router.gate", adapter.router().gate() != RouterConfig().gate());
     check("adapter.router.balance_loss_coef", adapter.router().balance_loss_coef() != 0);
     check("adapter.router.z_loss_coef", adapter.router().z_loss_coef() != 0);
+    check("adapter.router.entropy_loss_coef", adapter.router().entropy_loss_coef() != 0);
+    check("adapter.router.localized_balance.coef",
+          adapter.router().localized_balance().coef() != 0);
+    check("adapter.router.bias_update_rate", adapter.router().bias_update_rate() != 0);
+    check("adapter.router.health.action",
+          adapter.router().health().action() != RouterHealthConfig::warn);
     check("adapter.router.bias", !adapter.router().bias());
     check("adapter.router.init_std", adapter.router().init_std() != 0);
     check("adapter.expert_dropout", adapter.expert_dropout() != 0);
@@ -365,6 +401,7 @@ void check_between_fields(const RunConfig& config, const FieldPlaces& places, Fa
   pairs.check_experts_per_token();
   pairs.check_family();
   pairs.check_block();
+  pairs.check_router_losses();
   pairs.check_warmup();
   pairs.check_targets();
   pairs.check_device();

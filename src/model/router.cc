@@ -5,22 +5,19 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/record_function.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include "base/check.h"
 #include "base/mutation.h"
 #include "base/philox.h"
 #include "device/compute_device.h"
 #include "kernels/routing.h"
+#include "model/router_losses.h"
 #include "parallel/regions.h"
 #include "tensor/philox_tensor.h"
 
 namespace molora {
 
 namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 RouterGate gate_of(const AdapterSpec& spec) {
   switch (spec.gate) {
@@ -32,62 +29,6 @@ RouterGate gate_of(const AdapterSpec& spec) {
       return RouterGate::kTopkSoftmax;
   }
 }
-
-// Identity on the logits; adds the auxiliary losses' gradient on the way back. The gradient is a
-// closed form of the logits, so it works inside a recomputed region and does not need the losses'
-// values: with p = softmax(z) and g_e = E f_e,
-//   d balance / d z_e = p_e (g_e - sum_j p_j g_j),   d z-loss / d z_e = 2 logsumexp(z) p_e,
-// and with the gate threshold, where P is the mean of p - t, d balance / d t = - sum_j g_j.
-class AuxiliaryGradientHook : public torch::autograd::Function<AuxiliaryGradientHook> {
- public:
-  static Tensor forward(AutogradContext* context, const Tensor& logits_TZ, int64_t adapter,
-                        int64_t auxiliary) {
-    context->save_for_backward({logits_TZ});
-    context->saved_data["adapter"] = adapter;
-    context->saved_data["auxiliary"] = auxiliary;
-    return logits_TZ.view_as(logits_TZ);
-  }
-
-  static variable_list backward(AutogradContext* context, variable_list gradients) {
-    const Tensor logits_TZ = context->get_saved_variables()[0];
-    const auto& auxiliary = *pointer<AuxiliaryGradient>(context->saved_data["auxiliary"].toInt());
-    const auto& adapter = *pointer<LinearAdapter>(context->saved_data["adapter"].toInt());
-    const int64_t experts = adapter.spec.num_routed();
-    // Means over tokens: a token's heads share its part.
-    const double scale = auxiliary.scale / static_cast<double>(adapter.spec.heads);
-    const Tensor logits_TE = logits_TZ.slice(1, 0, experts);
-    const Tensor p_TE = at::softmax(logits_TE, 1);
-    Tensor gradient_TZ = gradients[0].clone();
-    Tensor gradient_TE = gradient_TZ.slice(1, 0, experts);
-    if (auxiliary.balance_coef != 0.0) {
-      MOLORA_CHECK(auxiliary.share_RE.defined(), "the shares of the step are not set");
-      const double factor = scale * auxiliary.balance_coef;
-      const Tensor g_E = auxiliary.share_RE.select(0, adapter.router_index)
-                             .slice(0, 0, experts)
-                             .to(logits_TE.scalar_type()) *
-                         static_cast<double>(experts);
-      const Tensor mean_T1 = p_TE.mv(g_E).unsqueeze(1);
-      gradient_TE.add_(p_TE * (g_E - mean_T1) * factor);
-      if (adapter.spec.gate == RouterConfig::threshold) {
-        const Tensor share_T1 = at::sigmoid(logits_TZ.slice(1, experts));
-        gradient_TZ.slice(1, experts)
-            .sub_(share_T1 * (1.0 - share_T1) * g_E.sum() * (adapter.spec.threshold_max * factor));
-      }
-    }
-    if (auxiliary.z_coef != 0.0) {
-      const Tensor lse_T1 = at::logsumexp(logits_TE, 1, /*keepdim=*/true);
-      gradient_TE.add_(p_TE * lse_T1 * (2.0 * scale * auxiliary.z_coef));
-    }
-    return {gradient_TZ, Tensor(), Tensor()};
-  }
-
- private:
-  template <typename Object>
-  static const Object* pointer(int64_t address) {
-    // NOLINTNEXTLINE(performance-no-int-to-ptr): saved data can hold integers, not pointers
-    return reinterpret_cast<const Object*>(address);
-  }
-};
 
 // The logits of one pass in their parts: of the experts, and of the threshold behind them.
 struct Logits {
@@ -202,6 +143,35 @@ void add_statistics(RouterStatistics& statistics, const LinearAdapter& adapter,
   if (router == 0) statistics.num_tokens += chosen_TK.size(0);
 }
 
+// What not every caller asks for.
+void add_asked_statistics(RouterStatistics& statistics, const LinearAdapter& adapter,
+                          const Tensor& logits_TE, const Routing& routing, const TokenIds& ids) {
+  const bool has_tasks = statistics.task_load_NE.defined();
+  if (!statistics.entropy_sum_R.defined() && !statistics.importance_RSE.defined() && !has_tasks) {
+    return;
+  }
+  const at::NoGradGuard no_grad;
+  const int64_t router = adapter.router_index;
+  const int64_t experts = logits_TE.size(1);
+  const Tensor log_p_TE = at::log_softmax(logits_TE.detach().to(at::kDouble), 1);
+  const Tensor p_TE = log_p_TE.exp();
+  if (statistics.entropy_sum_R.defined()) {
+    statistics.entropy_sum_R.select(0, router).sub_((p_TE * log_p_TE).sum());
+  }
+  if (statistics.importance_RSE.defined()) {
+    const Tensor sample_T =
+        at::searchsorted(statistics.sample_numbers_S, ids.samples_T.contiguous());
+    statistics.importance_RSE.select(0, router).slice(1, 0, experts).index_add_(0, sample_T, p_TE);
+  }
+  if (!has_tasks) return;
+  const Tensor load_TE = adapter.spec.gate == RouterConfig::dense_softmax
+                             ? p_TE
+                             : is_chosen(routing.chosen_TK, experts).to(at::kDouble);
+  const int64_t unknown = statistics.task_load_NE.size(0) - 1;
+  const Tensor task_T = at::where(ids.tasks_T < 0, unknown, ids.tasks_T).clamp_max(unknown);
+  statistics.task_load_NE.slice(1, 0, experts).index_add_(0, task_T, load_TE);
+}
+
 void add_weights(RouterStatistics& statistics, const LinearAdapter& adapter,
                  const Tensor& weights_TE) {
   statistics.weight_sum_RE.select(0, adapter.router_index)
@@ -221,12 +191,10 @@ Routing with_shared(Routing routing, const AdapterSpec& spec) {
           at::cat({routing.chosen_TK, shared_S.expand({tokens, -1})}, 1)};
 }
 
-Tensor with_auxiliary_gradient(const Tensor& logits_TE, const LinearAdapter& adapter,
-                               const RoutingContext& context) {
-  const bool is_active = context.auxiliary != nullptr && context.auxiliary->is_active();
-  if (!is_active || !logits_TE.requires_grad()) return logits_TE;
-  return AuxiliaryGradientHook::apply(logits_TE, reinterpret_cast<int64_t>(&adapter),
-                                      reinterpret_cast<int64_t>(context.auxiliary));
+Tensor with_losses(const Tensor& logits_TZ, const LinearAdapter& adapter,
+                   const RoutingContext& context) {
+  if (context.auxiliary == nullptr) return logits_TZ;
+  return with_auxiliary_gradient(logits_TZ, context.ids.samples_T, adapter, *context.auxiliary);
 }
 
 // The choice and its weights; a recorded choice is used again.
@@ -248,6 +216,7 @@ Routing choose(const Tensor& logits_TZ, const LinearAdapter& adapter,
     }
     if (context.statistics != nullptr) {
       add_statistics(*context.statistics, adapter, logits, routing.chosen_TK);
+      add_asked_statistics(*context.statistics, adapter, logits.experts_TE, routing, context.ids);
     }
   }
   MOLORA_CHECK_EQ(routing.chosen_TK.size(0), logits_TZ.size(0), "tokens of the recorded routing");
@@ -270,17 +239,6 @@ RouterStatistics empty_router_statistics(const AdapterSet& adapters, at::Device 
   return {at::zeros({routers, num_experts}, options.dtype(at::kLong)),
           at::zeros({routers, num_experts}, options.dtype(at::kDouble)),
           at::zeros({routers}, options.dtype(at::kDouble)), 0};
-}
-
-AuxiliaryLosses auxiliary_losses(const RouterStatistics& statistics, const AdapterSet& adapters) {
-  if (adapters.num_routers() == 0 || statistics.num_tokens == 0) return {};
-  const auto tokens = static_cast<double>(statistics.num_tokens);
-  const Tensor counts_RE = statistics.counts_RE.to(at::kDouble);
-  const Tensor share_RE = counts_RE / counts_RE.sum(1, /*keepdim=*/true);
-  const Tensor mean_prob_RE = statistics.prob_sum_RE / tokens;
-  const auto num_experts = static_cast<double>(counts_RE.size(1));
-  return {num_experts * (share_RE * mean_prob_RE).sum(1).mean().item<double>(),
-          (statistics.z_sum_R / tokens).mean().item<double>()};
 }
 
 Tensor Routing::chosen_TE() const { return is_chosen(chosen_TK, weights_TE.size(1)); }
@@ -309,7 +267,7 @@ Routing route_product(const Tensor& product_TZ, const LinearAdapter& adapter,
   MOLORA_CHECK(adapter.spec.has_router());
   const Tensor logits_TZ = adapter.spec.routes_by_task ? task_logits(adapter, context)
                                                        : product_TZ + adapter.router_bias;
-  return choose(with_auxiliary_gradient(logits_TZ, adapter, context), adapter, context);
+  return choose(with_losses(logits_TZ, adapter, context), adapter, context);
 }
 
 Routing route_partial_product(const Tensor& product_TZ, const LinearAdapter& adapter,
@@ -321,7 +279,7 @@ Routing route_partial_product(const Tensor& product_TZ, const LinearAdapter& ada
   const Tensor logits_TZ =
       MOLORA_MUTANT(kRouterLogitsPartial) ? partial_TZ : reduce_from(tp, partial_TZ);
   // Between the two sums the gradient is whole on every rank: here the auxiliary part joins.
-  const Tensor used_TZ = with_auxiliary_gradient(logits_TZ, adapter, context);
+  const Tensor used_TZ = with_losses(logits_TZ, adapter, context);
   return choose(MOLORA_MUTANT(kRouterGradientPartial) ? used_TZ : copy_to(tp, used_TZ), adapter,
                 context);
 }

@@ -33,6 +33,8 @@ namespace molora {
 
 using at::Tensor;
 
+struct AuxiliaryGradient;  // model/router_losses.h
+
 // The choice of one forward pass, kept so that a recomputation uses it again instead of choosing
 // anew: a flipped choice in the middle of the backward pass would be silent damage.
 struct RoutingChoices {
@@ -51,35 +53,19 @@ struct RouterStatistics {
   Tensor prob_sum_RE;
   Tensor z_sum_R;  // [routers] fp64: sum of logsumexp(z)^2
   int64_t num_tokens = 0;
-  // [routers, experts] fp64: sum of each expert's weight. Only where a caller has set it to zeros:
-  // training does not ask for it.
+  // The following only where a caller has set them to zeros.
+  // [routers, experts] fp64: sum of each expert's weight.
   Tensor weight_sum_RE = {};
+  Tensor entropy_sum_R = {};  // [routers] fp64: sum of the entropy of the full softmax
+  // [routers, samples, experts] fp64: sum of the full softmax over the tokens of each sample, and
+  // the samples' numbers, ascending.
+  Tensor importance_RSE = {};
+  Tensor sample_numbers_S = {};
+  // [tasks + 1, experts] fp64: what the tokens of each task chose (with the gate dense_softmax: the
+  // sum of the softmax), over all routers; last those of no known task.
+  Tensor task_load_NE = {};
 };
 RouterStatistics empty_router_statistics(const AdapterSet& adapters, at::Device device = at::kCPU);
-
-// The gradient that the auxiliary losses send into the logits of each router. The losses are
-//   balance  E * sum_e f_e P_e   with f_e the share of all choices that went to e and P_e the mean
-//            of the full softmax (Fedus et al. 2021, arXiv 2101.03961; f over k choices)
-//   z        mean of logsumexp(z)^2 (Zoph et al. 2022, arXiv 2202.08906)
-// as means over the tokens of the whole step on all ranks and over the routers. `share_RE` is
-// filled in before the backward pass, from counts summed over all ranks: it is not differentiable.
-struct AuxiliaryGradient {
-  double balance_coef = 0.0;
-  double z_coef = 0.0;
-  // Multiplies both: what the caller divides all gradients by afterwards (supervised tokens), over
-  // the tokens and the routers that the means run over.
-  double scale = 0.0;
-  Tensor share_RE;  // f: [routers, experts], fp64; rows sum to 1
-
-  bool is_active() const { return balance_coef != 0.0 || z_coef != 0.0; }
-};
-
-struct AuxiliaryLosses {
-  double balance = 0.0;
-  double z = 0.0;
-};
-// The values of both losses for these statistics (summed over all ranks), on the CPU.
-AuxiliaryLosses auxiliary_losses(const RouterStatistics& statistics, const AdapterSet& adapters);
 
 // What drawn experts depend on besides the token.
 struct DrawContext {

@@ -1,9 +1,9 @@
 // metrics.jsonl: one JSON object a line, appended while the run goes on.
 //
-// Every line has "type" ("run", "step", "eval", "ranks") and "step"; all fields but those inside
-// "timing" are functions of the run alone, so that a stopped and resumed run leaves the same lines,
-// timing aside, as one that was never stopped. One process writes it (rank 0); readers may follow
-// it.
+// Every line has "type" ("run", "step", "eval", "ranks", "routers", "alarm") and "step"; all fields
+// but those inside "timing" are functions of the run alone, so that a stopped and resumed run
+// leaves the same lines, timing aside, as one that was never stopped. One process writes it (rank
+// 0); readers may follow it.
 #pragma once
 
 #include <cstdint>

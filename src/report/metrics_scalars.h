@@ -11,9 +11,9 @@ namespace molora {
 
 // What a line says, by its type:
 //   step     train/loss, learning_rate, grad_norm, tokens, samples, epoch, balance_loss, z_loss,
-//            skipped_steps; speed/seconds, tokens_per_second; communication/<axis>/<collective> in
-//            bytes; experts/largest_share and smallest_share (of a router's choices, over all
-//            experts)
+//            entropy_loss, localized_balance_loss, skipped_steps; speed/seconds, tokens_per_second;
+//            communication/<axis>/<collective> in bytes; experts/largest_share and smallest_share
+//            (of a router's choices, over all experts)
 //   eval     eval/loss; eval/<task>/loss, accuracy, token_accuracy, correct_generated ...
 //   ranks    ranks/<rank>/work, waited, peak_memory_gib ...
 //   routers  routers/<name>/entropy, top1_share, dead_experts

@@ -52,6 +52,23 @@ TimelineLane repeated_lane(const RunRecord& run) {
   return lane;
 }
 
+TimelineLane alarm_lane(const RunRecord& run) {
+  TimelineLane lane{.name = "Router alarms", .shape = MarkShape::kTriangle};
+  for (const RouterAlarmNote& alarm : run.log.alarms()) {
+    const std::string text = alarm.kind == "recovered"
+                                 ? fmt::format("{} has recovered", alarm.router)
+                                 : fmt::format("{} has collapsed, {} dead experts; action {}",
+                                               alarm.router, alarm.num_dead, alarm.action);
+    // One mark for all routers of a step.
+    if (!lane.marks.empty() && lane.marks.back().step == alarm.step) {
+      lane.marks.back().text += "; " + text;
+    } else {
+      lane.marks.push_back({alarm.step, fmt::format("step {}: {}", alarm.step, text)});
+    }
+  }
+  return lane;
+}
+
 Timeline timeline_of(const RunRecord& run, size_t number) {
   Timeline timeline{.id = fmt::format("timeline-{}", number),
                     .title = "What happened",
@@ -59,6 +76,7 @@ Timeline timeline_of(const RunRecord& run, size_t number) {
                     .last_step = std::max(run.log.num_steps(), run.log.last_step())};
   timeline.lanes.push_back(fault_lane(run));
   timeline.lanes.push_back(repeated_lane(run));
+  if (!run.log.alarms().empty()) timeline.lanes.push_back(alarm_lane(run));
   TimelineLane saved{.name = "Checkpoints", .shape = MarkShape::kSquare};
   for (const CheckpointNote& checkpoint : run.checkpoints) {
     saved.marks.push_back(

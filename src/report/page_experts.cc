@@ -194,7 +194,7 @@ std::string dead_experts_chart(const Runs& runs) {
       router_chart(runs, "dead-experts", "Dead experts",
                    [](const RouterPoint& router) { return static_cast<double>(router.num_dead); });
   chart.quantity = Quantity::kCount;
-  chart.note = "Experts that no token chose, over all routers.";
+  chart.note = "Experts that hardly any token chose, over all routers.";
   return line_chart_html(chart);
 }
 

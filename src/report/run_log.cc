@@ -150,6 +150,15 @@ bool RunLog::add(const json& line) {
   } else if (type == "routers") {
     drop_from(router_reports_, step);
     router_reports_.push_back(router_report(line, step));
+  } else if (type == "alarm") {
+    // Several routers may have one at the same step; those of later ones are of steps done again.
+    while (!alarms_.empty() && alarms_.back().step > step) alarms_.pop_back();
+    const json& dead = member(line, "dead");
+    alarms_.push_back({.step = step,
+                       .router = text(line, "router"),
+                       .kind = text(line, "kind"),
+                       .action = text(line, "action"),
+                       .num_dead = dead.is_array() ? dead.size() : 0});
   }
   return !type.empty();
 }
@@ -167,6 +176,7 @@ void RunLog::add_step(const json& line, int64_t step) {
                   .is_skipped = is_true(line, "skipped"),
                   .is_recomputed = timing.is_object() && timing.contains("recomputed")};
   drop_from(steps_, step);
+  drop_from(alarms_, step);
   const std::vector<std::vector<double>> counts = counts_of(member(line, "expert_load"));
   if (!counts.empty()) {
     summarize_loads(counts, point);

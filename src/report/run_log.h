@@ -83,6 +83,15 @@ struct RouterReport {
   std::vector<TaskLoad> tasks;
 };
 
+// A router that has collapsed, or is well again, from lines of type "alarm".
+struct RouterAlarmNote {
+  int64_t step = 0;
+  std::string router;
+  std::string kind;    // "collapsed", "still_collapsed", "recovered"
+  std::string action;  // "warn", ...
+  size_t num_dead = 0;
+};
+
 // Bytes by axis of the mesh, then by kind of collective.
 using SentBytes = std::map<std::string, std::map<std::string, double>>;
 
@@ -105,6 +114,7 @@ class RunLog {
   const std::vector<Evaluation>& evaluations() const { return evaluations_; }
   const std::vector<RankReport>& rank_reports() const { return rank_reports_; }
   const std::vector<RouterReport>& router_reports() const { return router_reports_; }
+  const std::vector<RouterAlarmNote>& alarms() const { return alarms_; }
   const LoadHistory& loads() const { return loads_; }
   // Over all steps that are there, by all ranks.
   const SentBytes& sent_bytes() const { return sent_bytes_; }
@@ -128,6 +138,7 @@ class RunLog {
   std::vector<Evaluation> evaluations_;
   std::vector<RankReport> rank_reports_;
   std::vector<RouterReport> router_reports_;
+  std::vector<RouterAlarmNote> alarms_;
   LoadHistory loads_;
   SentBytes sent_bytes_;
 };

@@ -19,11 +19,14 @@ StepRows deal_rows(std::vector<TrainRow> all_rows, int rank, int num_ranks,
       mine.step_tokens += static_cast<int64_t>(sequence.ids.size());
       mine.step_supervised += count_supervised(sequence);
       ++mine.step_samples;
+      mine.samples.push_back({sequence.sample, sequence.task});
     }
     if (i % static_cast<size_t>(num_ranks) == static_cast<size_t>(rank)) {
       mine.rows.push_back(std::move(all_rows[i]));
     }
   }
+  std::sort(mine.samples.begin(), mine.samples.end(),
+            [](const StepSample& a, const StepSample& b) { return a.sample < b.sample; });
   const auto most_rows =
       (static_cast<int64_t>(all_rows.size()) + num_ranks - 1) / static_cast<int64_t>(num_ranks);
   mine.num_micro_steps =

@@ -18,6 +18,12 @@ struct TrainSequence {
 // Sequences that are worked on together; they do not see each other.
 using TrainRow = std::vector<TrainSequence>;
 
+// A sample of a step, as every rank knows it.
+struct StepSample {
+  int64_t sample = 0;  // as TrainSequence has them
+  int64_t task = -1;
+};
+
 struct StepRows {
   std::vector<TrainRow> rows;  // of this rank
   // Forward and backward passes of this step, the same number on every rank; ranks with fewer rows
@@ -27,6 +33,7 @@ struct StepRows {
   int64_t step_tokens = 0;
   int64_t step_supervised = 0;
   int64_t step_samples = 0;
+  std::vector<StepSample> samples = {};  // by their numbers, ascending
 };
 
 // How many tokens of a sequence are in the loss.

@@ -20,6 +20,7 @@
 #include "device/compute_device.h"
 #include "parallel/tensor_collectives.h"
 #include "tensor/tensor_bytes.h"
+#include "train/expert_revival.h"
 #include "train/loss.h"
 #include "watch/black_box.h"
 #include "watch/fault_injection.h"
@@ -28,6 +29,12 @@
 namespace molora {
 
 namespace {
+
+// What the action raise_loss makes of a balance loss, and of none.
+constexpr double kRaisedBy = 10.0;
+constexpr double kRaisedFromZero = 0.01;
+// How far the action bias moves the choice's bias in a step where nothing else does.
+constexpr double kAlarmedBiasRate = 0.01;
 
 TokenBatch placed(const TokenBatch& tokens, at::Device device) {
   RECORD_FUNCTION("molora::step.batch", {});
@@ -72,10 +79,13 @@ std::string norm_text(const StepCheck& check) {
 }  // namespace
 
 TrainStep::TrainStep(const Parts& parts, const Options& options)
-    : parts_(parts), options_(options) {
+    : parts_(parts), options_(options), health_(parts.adapters, options.router) {
   if (parts_.adapters.num_routers() > 0) {
-    auxiliary_.balance_coef = options_.router.balance_loss_coef();
     auxiliary_.z_coef = options_.router.z_loss_coef();
+    auxiliary_.entropy_coef = options_.router.entropy_loss_coef();
+    if (options_.router.localized_balance().coef() != 0.0) {
+      first_half_tasks_ = tasks_of_first_half(options_.router.localized_balance(), options_.tasks);
+    }
   }
 }
 
@@ -90,7 +100,9 @@ StepResult TrainStep::run(int64_t step, const StepInput& input, double learning_
   StepResult result = compute(task);
   if (looks_wrong(result)) result = check_again(task, result);
   result.learning_rate = learning_rate;
-  if (!result.is_skipped) clip_and_update(result);
+  if (result.is_skipped) return result;
+  clip_and_update(result);
+  look_after_routers(result);
   return result;
 }
 
@@ -104,12 +116,18 @@ StepResult TrainStep::compute(const Task& task) {
     for (const TrainSequence& sequence : row) result.rank_tokens += std::ssize(sequence.ids);
   }
 
+  const int64_t routers = options_.router.loss_across_routers() == RouterConfig::sum
+                              ? 1
+                              : std::max<int64_t>(1, parts_.adapters.num_routers());
+  auxiliary_.balance_coef = balance_coef();
   auxiliary_.scale = static_cast<double>(task.rows.step_supervised) /
-                     (static_cast<double>(task.rows.step_tokens) *
-                      static_cast<double>(std::max<int64_t>(1, parts_.adapters.num_routers())));
+                     (static_cast<double>(task.rows.step_tokens) * static_cast<double>(routers));
+  auxiliary_.slope_RSE = Tensor();
   choices_.assign(static_cast<size_t>(task.rows.num_micro_steps), RoutingChoices{});
-  statistics_ = empty_router_statistics(parts_.adapters, parts_.model.device());
-  if (auxiliary_.balance_coef != 0.0) count_choices_ahead(task);
+  ask_for_statistics(task);
+  if (auxiliary_.balance_coef != 0.0 || statistics_.importance_RSE.defined()) {
+    count_choices_ahead(task);
+  }
 
   const Totals totals = accumulate_gradients(task);
   reduce(totals, task.stop, result);
@@ -119,20 +137,81 @@ StepResult TrainStep::compute(const Task& task) {
   return result;
 }
 
-// The balance loss needs the share of each expert over the whole step before the first backward
-// pass: one forward pass without gradients finds it, and its choices are used again afterwards.
+// As it is configured, or as an alarm has raised it.
+double TrainStep::balance_coef() const {
+  if (parts_.adapters.num_routers() == 0) return 0.0;
+  const double coef = options_.router.balance_loss_coef();
+  if (options_.router.health().action() != RouterHealthConfig::raise_loss ||
+      !health_.has_collapsed()) {
+    return coef;
+  }
+  return coef == 0.0 ? kRaisedFromZero : kRaisedBy * coef;
+}
+
+// Whether the step's report tells of the routers.
+bool TrainStep::is_read(int64_t step) const {
+  const auto every = static_cast<int64_t>(options_.router.health().every());
+  return parts_.adapters.num_routers() > 0 && every > 0 && (step + 1) % every == 0;
+}
+
+void TrainStep::ask_for_statistics(const Task& task) {
+  statistics_ = empty_router_statistics(parts_.adapters, parts_.model.device());
+  const int64_t routers = statistics_.counts_RE.size(0);
+  const int64_t experts = statistics_.counts_RE.size(1);
+  const auto options = statistics_.z_sum_R.options();
+  if (is_read(task.step) || auxiliary_.entropy_coef != 0.0) {
+    statistics_.entropy_sum_R = at::zeros({routers}, options);
+  }
+  if (is_read(task.step)) {
+    statistics_.task_load_NE = at::zeros({std::ssize(options_.tasks) + 1, experts}, options);
+  }
+  if (routers == 0 || options_.router.localized_balance().coef() == 0.0) return;
+  std::vector<int64_t> numbers;
+  for (const StepSample& sample : task.rows.samples) numbers.push_back(sample.sample);
+  statistics_.sample_numbers_S = to_device(at::tensor(numbers, at::kLong), parts_.model.device());
+  statistics_.importance_RSE = at::zeros({routers, std::ssize(numbers), experts}, options);
+}
+
+// The balance losses need to know the whole step before the first backward pass: one forward pass
+// without gradients finds it, and its choices are used again afterwards.
 void TrainStep::count_choices_ahead(const Task& task) {
   const at::NoGradGuard no_grad;
   for (int64_t m = 0; m < task.rows.num_micro_steps; ++m) {
     micro_step(task, m);
   }
+  if (statistics_.importance_RSE.defined()) measure_samples(task);
+  if (auxiliary_.balance_coef == 0.0) return;
   Tensor counts_RE = statistics_.counts_RE.clone();
   if (!MOLORA_MUTANT(kStatisticsOfThisRank)) {
     const PlaceScope place("expert shares");
     counts_RE = all_reduce_sum(mesh().axis(Axis::kAll), counts_RE);
   }
-  const Tensor counts = counts_RE.to(at::kDouble);
-  auxiliary_.share_RE = counts / counts.sum(1, /*keepdim=*/true);
+  auxiliary_.share_RE = expert_shares(counts_RE, task.rows.step_tokens * options_.router.heads(),
+                                      parts_.adapters, options_.router.loss_across_routers());
+}
+
+// What the localized loss needs to know: how much of each sample went to each expert.
+void TrainStep::measure_samples(const Task& task) {
+  Tensor importance_RSE = statistics_.importance_RSE;
+  if (!MOLORA_MUTANT(kImportanceOfThisRank)) {
+    const PlaceScope place("shares of samples");
+    importance_RSE = all_reduce_sum(mesh().axis(Axis::kAll), importance_RSE);
+  }
+  const auto samples = std::ssize(task.rows.samples);
+  Tensor prefers_first_S = at::zeros({samples}, at::kBool);
+  for (int64_t s = 0; s < samples; ++s) {
+    const int64_t of = task.rows.samples[static_cast<size_t>(s)].task;
+    const bool is_known = of >= 0 && of < std::ssize(first_half_tasks_);
+    prefers_first_S[s] = is_known && first_half_tasks_[static_cast<size_t>(of)];
+  }
+  const LocalizedBalanceConfig& config = options_.router.localized_balance();
+  const LocalizedLoss loss =
+      localized_loss(importance_RSE, to_device(prefers_first_S, parts_.model.device()),
+                     config.delta(), parts_.adapters, options_.router.loss_across_routers());
+  localized_loss_ = loss.value;
+  auxiliary_.slope_RSE =
+      loss.slope_RSE * (config.coef() * static_cast<double>(task.rows.step_supervised));
+  auxiliary_.sample_numbers_S = statistics_.sample_numbers_S;
 }
 
 TrainStep::Totals TrainStep::accumulate_gradients(const Task& task) {
@@ -216,6 +295,9 @@ Tensor TrainStep::numbers_of_device(const Totals& totals) const {
   parts.push_back(statistics_.counts_RE.to(at::kDouble).flatten());
   parts.push_back(statistics_.prob_sum_RE.flatten());
   parts.push_back(statistics_.z_sum_R);
+  for (const Tensor& asked : {statistics_.entropy_sum_R, statistics_.task_load_NE}) {
+    if (asked.defined()) parts.push_back(asked.flatten());
+  }
   return to_host(at::cat(parts));
 }
 
@@ -261,9 +343,18 @@ void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
   all.counts_RE = take(all.counts_RE).round().to(at::kLong);
   all.prob_sum_RE = take(all.prob_sum_RE);
   all.z_sum_R = take(all.z_sum_R);
-  const AuxiliaryLosses auxiliary = auxiliary_losses(all, parts_.adapters);
+  if (statistics_.entropy_sum_R.defined()) all.entropy_sum_R = take(statistics_.entropy_sum_R);
+  if (statistics_.task_load_NE.defined()) all.task_load_NE = take(statistics_.task_load_NE);
+  all_statistics_ = all;
+  const AuxiliaryLosses auxiliary =
+      auxiliary_losses(all, parts_.adapters, options_.router.loss_across_routers());
   result.balance_loss = auxiliary.balance;
   result.z_loss = auxiliary.z;
+  if (auxiliary_.entropy_coef != 0.0) result.entropy_loss = auxiliary.entropy;
+  // Made before the backward passes: nobody waits.
+  if (auxiliary_.slope_RSE.defined()) {
+    result.localized_balance_loss = to_host(localized_loss_).item<double>();
+  }
   result.expert_counts_RE = all.counts_RE;
 }
 
@@ -350,6 +441,70 @@ void TrainStep::clip_and_update(const StepResult& result) {
   const PlaceScope place("updates");
   parts_.sync.share_updates();
   norms_.add(result.grad_norm);
+}
+
+// Every rank knows the same loads, so every rank does the same without asking.
+void TrainStep::look_after_routers(StepResult& result) {
+  if (parts_.adapters.num_routers() == 0) return;
+  const PlaceScope place("routers");
+  move_choice_biases(result.expert_counts_RE);
+  result.alarms =
+      health_.step_done(result.step + 1, all_statistics_.counts_RE, all_statistics_.prob_sum_RE);
+  if (is_read(result.step)) result.routers = read_routers();
+  revive_experts_of(result.alarms, result.step + 1);
+}
+
+// Balance without a loss: up for experts with less than the mean load, down for the others (Wang et
+// al. 2024, arXiv 2408.15664). In whole numbers: sign(mean - load) = sign(sum - experts * load).
+void TrainStep::move_choice_biases(const Tensor& counts_RE) {
+  const at::NoGradGuard no_grad;
+  const RouterConfig& router = options_.router;
+  for (const LinearAdapter& linear : parts_.adapters.linears()) {
+    if (!linear.choice_bias.defined()) continue;
+    double rate = router.bias_update_rate();
+    if (rate == 0.0 && router.health().action() == RouterHealthConfig::bias &&
+        health_.is_collapsed(linear.router_index)) {
+      rate = kAlarmedBiasRate;
+    }
+    if (rate == 0.0) continue;
+    const int64_t experts = linear.spec.num_routed();
+    const Tensor counts_E = counts_RE.select(0, linear.router_index).slice(0, 0, experts);
+    const Tensor direction_E = (counts_E.sum() - counts_E * experts).sign();
+    const Tensor bias = linear.choice_bias.detach();
+    bias.add_(direction_E.to(bias.scalar_type()).to(bias.device()), rate);
+  }
+}
+
+void TrainStep::revive_experts_of(const std::vector<RouterAlarm>& alarms, int64_t step) {
+  if (options_.router.health().action() != RouterHealthConfig::revive) return;
+  std::vector<Revival> revivals;
+  for (const RouterAlarm& alarm : alarms) {
+    if (alarm.kind == RouterAlarm::Kind::kRecovered) continue;
+    const auto most = std::max_element(alarm.load.begin(), alarm.load.end());
+    revivals.push_back({alarm.router, most - alarm.load.begin(), alarm.dead});
+    health_.forget(alarm.router);
+  }
+  revive_experts({parts_.adapters, parts_.optimizer, mesh()}, revivals, options_.seed, step);
+}
+
+RouterReading TrainStep::read_routers() const {
+  RouterReading reading;
+  const auto tokens = static_cast<double>(std::max<int64_t>(1, all_statistics_.num_tokens));
+  const std::span<const double> entropies = elements<double>(all_statistics_.entropy_sum_R);
+  for (int64_t r = 0; r < health_.num_routers(); ++r) {
+    reading.routers.push_back({health_.name(r), health_.load(r), health_.dead(r),
+                               entropies[static_cast<size_t>(r)] / tokens});
+  }
+  for (size_t task = 0; task < options_.tasks.size(); ++task) {
+    const Tensor load_E = all_statistics_.task_load_NE.select(0, static_cast<int64_t>(task));
+    const double sum = load_E.sum().item<double>();
+    std::vector<double> shares;
+    if (sum > 0.0) {
+      for (const double load : elements<double>(load_E)) shares.push_back(load / sum);
+    }
+    reading.task_loads.push_back(std::move(shares));
+  }
+  return reading;
 }
 
 }  // namespace molora

@@ -11,11 +11,14 @@
 // Collectives of one step besides those of the forward and backward passes (model/decoder.h), in
 // this order on every rank:
 //   1. only with a balance loss: sum of the experts' token counts   all   routers * experts int64
+//      only with a localized one: sum of the samples' shares        all   routers * samples *
+//      experts
 //   2. gradients to their owners                                    by sync group (gradient_sync.h)
 //   3. sum of the step's statistics                                 all   4 + 2 routers * experts
 //   ..
 //   4. sum of the squared norms                                     all   one fp64 per parameter
 //   5. updated values to everybody                                  by sync group
+//   6. only when experts begin anew: what they are copied from      ep or tp (expert_revival.h)
 // A step that looks wrong (train.spike_factor) does 1 to 4 and the passes once more, or twice, each
 // time followed by a comparison (step_check.h), before 5.
 #pragma once
@@ -28,10 +31,12 @@
 #include <ATen/ATen.h>
 
 #include "model/decoder.h"
+#include "model/router_losses.h"
 #include "parallel/gradient_sync.h"
 #include "run_config.pb.h"
 #include "train/adamw.h"
 #include "train/micro_batch.h"
+#include "train/router_health.h"
 #include "train/step_check.h"
 #include "train/step_rows.h"
 
@@ -42,6 +47,20 @@ struct TokenLoss;
 
 using at::Tensor;
 
+// What the routers do, told now and then (adapter.router.health.every).
+struct RouterReading {
+  struct Router {
+    std::string name;
+    std::vector<double> load;   // share of each expert over the latest steps (router_health.h)
+    std::vector<int64_t> dead;  // experts
+    double entropy = 0.0;       // of the softmax, mean over the tokens of this step
+  };
+  std::vector<Router> routers;
+  // By the number of a task: of what its tokens of this step chose, over all routers, the share of
+  // each expert; empty without tokens.
+  std::vector<std::vector<double>> task_loads;
+};
+
 // Of the whole step, over all ranks, the same on every rank.
 struct StepResult {
   int64_t step = 0;
@@ -50,12 +69,16 @@ struct StepResult {
   double learning_rate = 0.0;
   double balance_loss = 0.0;  // unweighted values; part of the gradient when their weight is not 0
   double z_loss = 0.0;
+  std::optional<double> entropy_loss;  // these two only when they are part of the gradient
+  std::optional<double> localized_balance_loss;
   int64_t tokens = 0;
   int64_t supervised = 0;
   int64_t samples = 0;
   bool is_skipped = false;          // loss or gradient was not finite: nothing was updated
   bool is_stop_requested = false;   // some rank was asked to stop
   Tensor expert_counts_RE;          // [routers, experts] int64: choices per expert
+  std::optional<RouterReading> routers;
+  std::vector<RouterAlarm> alarms;  // after this step
   std::string nonfinite_parameter;  // the first whose gradient is not finite; empty: none
   std::optional<StepCheck> check;   // when it was computed more than once
   int64_t rank_tokens = 0;          // that this rank worked on: not the same on every rank
@@ -75,7 +98,9 @@ class TrainStep {
     TrainConfig train;
     RouterConfig router;
     uint64_t seed = 0;
+    std::vector<std::string> tasks = {};  // of the training data, by their numbers
   };
+  // Throws: ConfigError when the localized balance loss names a task that is not there.
   TrainStep(const Parts& parts, const Options& options);
 
   // Collective. `stop_requested`: whether this rank was asked to stop; reported to all in the
@@ -98,6 +123,8 @@ class TrainStep {
 
   // What the next step's norm is held against; to be set when a run goes on.
   NormHistory& norms() { return norms_; }
+  // What is known of the routers; to be restored when a run goes on.
+  RouterHealth& router_health() { return health_; }
 
  private:
   // What a step is computed from.
@@ -112,7 +139,11 @@ class TrainStep {
     int64_t supervised = 0;
   };
   StepResult compute(const Task& task);
+  double balance_coef() const;
+  bool is_read(int64_t step) const;
+  void ask_for_statistics(const Task& task);
   void count_choices_ahead(const Task& task);
+  void measure_samples(const Task& task);
   Totals accumulate_gradients(const Task& task);
   Totals micro_step(const Task& task, int64_t m);
   Tensor hidden_of(const ForwardContext& context) const;
@@ -127,11 +158,19 @@ class TrainStep {
   StepResult check_again(const Task& task, const StepResult& first);
   StepEvidence evidence() const;
   void clip_and_update(const StepResult& result);
+  RouterReading read_routers() const;
+  void look_after_routers(StepResult& result);
+  void move_choice_biases(const Tensor& counts_RE);
+  void revive_experts_of(const std::vector<RouterAlarm>& alarms, int64_t step);
 
   Parts parts_;
   Options options_;
   AuxiliaryGradient auxiliary_;
   RouterStatistics statistics_;
+  RouterStatistics all_statistics_;  // of all ranks, as reduce() has summed them
+  Tensor localized_loss_;            // undefined without one
+  std::vector<bool> first_half_tasks_;
+  RouterHealth health_;
   std::vector<Tensor> gradients_;
   std::vector<RoutingChoices> choices_;
   std::vector<double> numbers_;  // of this rank, as reduce() has summed them

@@ -43,6 +43,7 @@ Trainer::Trainer(const Parts& parts, Options options, TrainerHooks hooks)
 Trainer::End Trainer::run(Progress& progress) {
   parts_.step.norms() = NormHistory();
   for (const double norm : progress.recent_grad_norms()) parts_.step.norms().add(norm);
+  parts_.step.router_health().restore(progress.router_health());
   if (progress.step() == 0) evaluate_before(progress);
   while (progress.step() < options_.num_steps) {
     const StepResult result = one_step(progress);
@@ -86,6 +87,9 @@ StepResult Trainer::one_step(Progress& progress) {
   if (result.is_skipped) progress.set_skipped_steps(progress.skipped_steps() + 1);
   const auto& norms = parts_.step.norms().norms();
   progress.mutable_recent_grad_norms()->Assign(norms.begin(), norms.end());
+  if (parts_.step.router_health().num_routers() > 0) {
+    *progress.mutable_router_health() = parts_.step.router_health().record();
+  }
   progress.set_skipped_in_a_row(result.is_skipped ? progress.skipped_in_a_row() + 1 : 0);
   if (hooks_.on_step) hooks_.on_step(result, progress, seconds.count());
   if (result.is_skipped) count_skips(result, progress);

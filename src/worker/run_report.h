@@ -28,6 +28,7 @@ class RunReport {
     int64_t steps_done = 0;  // when the run starts or goes on
     int64_t log_every = 1;
     int world_size = 1;
+    std::vector<std::string> tasks = {};  // of the training data, by their numbers
     bool has_tensorboard = false;  // whether to write event files as well
     ProgressLine::Style progress = ProgressLine::Style::kLines;
   };
@@ -49,7 +50,11 @@ class RunReport {
 
  private:
   void append(const nlohmann::json& line);
+  void routers_read(const RouterReading& reading, const StepResult& result, int64_t step);
+  void alarmed(const std::vector<RouterAlarm>& alarms);
 
+  std::vector<std::string> tasks_;
+  std::vector<int64_t> routed_experts_;  // by router
   MetricsFile metrics_;
   std::optional<EventFile> events_;
   ProgressLine line_;

@@ -67,6 +67,7 @@ class TrainingRun {
  private:
   std::unique_ptr<FileLock> lock_folder();
   std::filesystem::path find_start(ChangePolicy policy);
+  std::vector<std::string> task_names();
   void start_saver(const CheckpointIdentity& identity);
   TrainerHooks hooks();
   void record_if_asked(int64_t step);
@@ -117,7 +118,7 @@ TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& argument
                                                  : OptimizerPlacement::kReplicated),
       optimizer_(sync_.updated_parameters(), config_.train()),
       step_({session_.model(), session_.adapters(), sync_, optimizer_},
-            {config_.train(), config_.adapter().router(), config_.seed()}),
+            {config_.train(), config_.adapter().router(), config_.seed(), task_names()}),
       feeder_(data_.source(), config_.train().global_batch_size()),
       traffic_(session_.mesh()),
       ranks_(session_.mesh()) {
@@ -147,6 +148,7 @@ TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& argument
                            .steps_done = progress_.step(),
                            .log_every = config_.train().log_every(),
                            .world_size = world_.size(),
+                           .tasks = data_.task_names(),
                            .has_tensorboard = config_.train().tensorboard(),
                            .progress = progress_style(arguments.progress)});
   });
@@ -173,6 +175,14 @@ std::filesystem::path TrainingRun::find_start(ChangePolicy policy) {
       find_resume_point(config_.checkpoint().resume(), folder_.checkpoints(), world_);
   if (!found.empty()) saved_ways_ = check_changes(found, config_, policy, world_);
   return found;
+}
+
+// Of the data, which have those that the configuration names.
+std::vector<std::string> TrainingRun::task_names() {
+  together(world_, [&] {
+    (void)tasks_of_first_half(config_.adapter().router().localized_balance(), data_.task_names());
+  });
+  return data_.task_names();
 }
 
 void TrainingRun::start_saver(const CheckpointIdentity& identity) {

@@ -124,6 +124,12 @@ std::vector<MutationCase> cases_of_routers(const Layouts& on) {
       CASE(kStatisticsOnEveryRank, {"step 0: the counts of chosen experts", training(on.tp2)},
            {"step 0: the counts of chosen experts", training(on.rank_tp2)}),
       CASE(kStatisticsOfThisRank, {"step 0: gradient norm", training(on.dp2)}),
+      CASE(kImportanceOfThisRank, {"step 0: gradient norm", training_localized(on.dp2)}),
+      CASE(kRevivedFromThisRank, {"step 1: loss", training_revived(on.tokens_ep2)},
+           {"step 1: loss", training_revived(on.rank_tp2)},
+           {"step 1: loss", training_revived(on.gather_ep2)}),
+      CASE(kRevivedRowsUnshifted, {"step 1: loss", training_revived(on.tokens_ep2)},
+           {"step 1: loss", training_revived(on.rank_tp2)}),
   };
 }
 

@@ -190,6 +190,33 @@ inline Probe training_member(const std::string& name, const RunShape& shape) {
           }};
 }
 
+inline Probe training_localized(const RunShape& shape) {
+  return probe_of<Oracle>(
+      "training with a localized balance loss",
+      +[]() -> const Oracle& {
+        static const Oracle oracle([] {
+          OracleCase of;
+          LocalizedBalanceConfig& loss = *of.adapter.mutable_router()->mutable_localized_balance();
+          loss.set_coef(0.05);
+          loss.add_tasks("b");
+          return of;
+        }());
+        return oracle;
+      },
+      shape);
+}
+
+// Routers that have collapsed; dead experts begin anew after each step.
+inline Probe training_revived(const RunShape& shape) {
+  return probe_of<Oracle>(
+      "training, dead experts begin anew",
+      +[]() -> const Oracle& {
+        static const Oracle oracle(collapsed(RouterHealthConfig::revive));
+        return oracle;
+      },
+      shape);
+}
+
 inline Probe inference(const RunShape& shape) {
   return probe_of<InferenceOracle>(
       "inference",

@@ -111,6 +111,59 @@ inline std::vector<SpecialCase> cases_of_routing() {
   return cases;
 }
 
+// The losses of the routers, by each rule, and gates that each count in their own way.
+inline std::vector<SpecialCase> cases_of_losses() {
+  std::vector<SpecialCase> cases;
+  OracleCase of;
+  RouterConfig& router = *of.adapter.mutable_router();
+  LocalizedBalanceConfig& localized = *router.mutable_localized_balance();
+  router.mutable_health()->set_every(2);
+  router.set_loss_across_routers(RouterConfig::sum);
+  router.set_entropy_loss_coef(0.03);
+  localized.set_coef(0.05);
+  localized.set_delta(0.2);
+  localized.add_tasks("b");
+  cases.push_back({"LossesSummed", of});
+  router.set_loss_across_routers(RouterConfig::concat);
+  router.set_entropy_loss_coef(-0.03);
+  cases.push_back({"LossesConcatenated", of});
+  router.set_loss_across_routers(RouterConfig::mean);
+  router.set_balance_loss_coef(0.0);
+  router.set_gate(RouterConfig::dense_softmax);
+  of.recompute = TrainConfig::full;
+  cases.push_back({"LocalizedBalanceOfADenseGate", of});
+  of = OracleCase{};
+  of.adapter.mutable_router()->set_gate(RouterConfig::threshold);
+  of.adapter.mutable_router()->set_loss_across_routers(RouterConfig::sum);
+  cases.push_back({"BalanceOfThresholds", of});
+  of.adapter.mutable_router()->set_gate(RouterConfig::top_p);
+  of.adapter.mutable_router()->set_loss_across_routers(RouterConfig::concat);
+  cases.push_back({"BalanceOfTopP", of});
+  return cases;
+}
+
+// All tokens go to expert 2, and at the end of each step something is done about it.
+inline OracleCase collapsed(RouterHealthConfig::Action action) {
+  OracleCase of;
+  of.adapter = oracle_adapter(8, 1);
+  of.adapter.add_frozen_experts(1);
+  RouterHealthConfig& health = *of.adapter.mutable_router()->mutable_health();
+  health.set_window(1);
+  health.set_every(1);
+  health.set_action(action);
+  of.prepare = bias_of_expert(2, action == RouterHealthConfig::revive ? 50.0 : 1.5);
+  return of;
+}
+
+inline std::vector<SpecialCase> cases_of_measures() {
+  OracleCase of;
+  of.adapter.mutable_router()->set_bias_update_rate(0.05);
+  return {{"ChoiceBiasMoves", of},
+          {"CollapseMovesTheBias", collapsed(RouterHealthConfig::bias)},
+          {"CollapseRaisesTheLoss", collapsed(RouterHealthConfig::raise_loss)},
+          {"DeadExpertsBeginAnew", collapsed(RouterHealthConfig::revive)}};
+}
+
 inline std::vector<SpecialCase> cases_of_tokens() {
   std::vector<SpecialCase> cases;
   OracleCase of;
@@ -197,7 +250,8 @@ inline std::vector<RunShape> layouts_of_whole_mlps() {
 
 inline std::vector<SpecialCase> special_cases() {
   std::vector<SpecialCase> cases;
-  for (const auto& part : {cases_of_routing(), cases_of_tokens(), cases_of_models()}) {
+  for (const auto& part : {cases_of_routing(), cases_of_losses(), cases_of_measures(),
+                           cases_of_tokens(), cases_of_models()}) {
     cases.insert(cases.end(), part.begin(), part.end());
   }
   OracleCase of;

@@ -97,6 +97,41 @@ inline std::vector<RunShape> all_layouts(int world, const std::vector<int>& tps)
   return shapes;
 }
 
+// Of alarms and of readings.
+inline std::string compare_routers(const RunOutcome& got, const RunOutcome& oracle,
+                                   double tolerance) {
+  const auto numbers_of = [](const RouterReading& reading) {
+    std::vector<double> numbers;
+    for (const RouterReading::Router& router : reading.routers) {
+      numbers.insert(numbers.end(), router.load.begin(), router.load.end());
+      numbers.insert(numbers.end(), router.dead.begin(), router.dead.end());
+      numbers.push_back(router.entropy);
+    }
+    for (const std::vector<double>& load : reading.task_loads) {
+      numbers.insert(numbers.end(), load.begin(), load.end());
+    }
+    return numbers;
+  };
+  for (size_t i = 0; i < oracle.steps.size(); ++i) {
+    const StepResult& a = got.steps.at(i);
+    const StepResult& b = oracle.steps[i];
+    if (text_of_alarms(a) != text_of_alarms(b)) {
+      return fmt::format("step {}: alarms '{}', not '{}'", i, text_of_alarms(a), text_of_alarms(b));
+    }
+    if (a.routers.has_value() != b.routers.has_value()) {
+      return fmt::format("step {}: routers are read or not", i);
+    }
+    if (!b.routers) continue;
+    const std::vector<double> x = numbers_of(*a.routers);
+    const std::vector<double> y = numbers_of(*b.routers);
+    const auto is_near = [&](double p, double q) { return std::abs(p - q) <= tolerance; };
+    if (!std::equal(x.begin(), x.end(), y.begin(), y.end(), is_near)) {
+      return fmt::format("step {}: what is read of the routers differs", i);
+    }
+  }
+  return {};
+}
+
 // "" when `got` is what the oracle says, else the first thing that is not.
 inline std::string compare(const RunOutcome& got, const RunOutcome& oracle, double tolerance) {
   for (size_t i = 0; i < oracle.steps.size(); ++i) {
@@ -113,9 +148,21 @@ inline std::string compare(const RunOutcome& got, const RunOutcome& oracle, doub
       return fmt::format("step {}: balance loss {} and z-loss {}, not {} and {}", i, a.balance_loss,
                          a.z_loss, b.balance_loss, b.z_loss);
     }
+    const auto is_other = [&](const std::optional<double>& x, const std::optional<double>& y) {
+      return x.has_value() != y.has_value() || (x && differs(*x, *y));
+    };
+    if (is_other(a.entropy_loss, b.entropy_loss) ||
+        is_other(a.localized_balance_loss, b.localized_balance_loss)) {
+      return fmt::format("step {}: entropy {} and localized balance loss {}, not {} and {}", i,
+                         a.entropy_loss.value_or(0.0), a.localized_balance_loss.value_or(0.0),
+                         b.entropy_loss.value_or(0.0), b.localized_balance_loss.value_or(0.0));
+    }
     if (!a.expert_counts_RE.equal(b.expert_counts_RE)) {
       return fmt::format("step {}: the counts of chosen experts differ", i);
     }
+  }
+  if (const std::string fault = compare_routers(got, oracle, tolerance); !fault.empty()) {
+    return fault;
   }
   if (!got.rank_fault.empty()) return got.rank_fault;
   for (const WholeTensors* tensors : {&got.first_gradients, &got.parameters}) {

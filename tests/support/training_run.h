@@ -92,12 +92,20 @@ inline double difference(const WholeTensors& got, const WholeTensors& expected) 
   return largest;
 }
 
+// What was found of the routers after a step.
+inline std::string text_of_alarms(const StepResult& step) {
+  std::string text;
+  for (const RouterAlarm& alarm : step.alarms) text += alarm_text(alarm) + "\n";
+  return text;
+}
+
 // Whether two ranks were told the same of a step.
 inline bool is_same_result(const StepResult& a, const StepResult& b) {
   const auto numbers = [](const StepResult& of) {
     return std::tuple(of.step, of.loss, of.grad_norm, of.learning_rate, of.balance_loss, of.z_loss,
                       of.tokens, of.supervised, of.samples, of.is_skipped, of.is_stop_requested,
-                      of.check ? of.check->ranks : std::vector<int>{});
+                      of.check ? of.check->ranks : std::vector<int>{}, of.entropy_loss,
+                      of.localized_balance_loss, text_of_alarms(of));
   };
   return numbers(a) == numbers(b) && a.expert_counts_RE.equal(b.expert_counts_RE);
 }
@@ -120,6 +128,7 @@ inline std::vector<TrainRow> random_rows(int64_t num_rows, int64_t first_sample,
     for (uint32_t s = 0; s < per_row; ++s, ++sample) {
       TrainSequence sequence;
       sequence.sample = sample;
+      sequence.task = static_cast<int64_t>(philox_below(16, static_cast<uint64_t>(sample), 4)) - 1;
       const auto length = 2 + philox_below(18, static_cast<uint64_t>(sample), 9);
       for (uint32_t t = 0; t < length; ++t) {
         const auto index = static_cast<uint64_t>(sample) * 64 + t;
@@ -148,7 +157,7 @@ class TrainedModel {
         sync_(loaded_.mesh(), loaded_.adapters().parameters(), options.optimizer),
         optimizer_(sync_.updated_parameters(), options.train),
         step_({loaded_.model(), loaded_.adapters(), sync_, optimizer_},
-              {options.train, adapter.router(), options.seed}) {}
+              {options.train, adapter.router(), options.seed, {"a", "b", "c"}}) {}
   // One rank per member, each with rows of its own.
   TrainedModel(const std::filesystem::path& folder, const AdapterConfig& adapter,
                Communicator& world, at::ScalarType type, const Options& options)

@@ -110,6 +110,42 @@ TEST(CrossChecks, RefuseHowARouterBeginsWithoutExperts) {
             "linear in adapter.targets is 'experts'; remove it, or set one");
 }
 
+TEST(CrossChecks, RefuseRouterSettingsThatChangeNothing) {
+  EXPECT_EQ(config_faults("adapter:\n  router: {gate: dense_softmax, balance_loss_coef: 0.1}\n"),
+            "run.yaml:2: adapter.router.balance_loss_coef: has no effect: with dense_softmax every "
+            "token uses every expert, so that all have the same share; use "
+            "adapter.router.localized_balance or entropy_loss_coef");
+  EXPECT_EQ(
+      config_faults("adapter:\n  router: {gate: dense_softmax, health: {action: raise_loss}}\n"),
+      "run.yaml:2: adapter.router.health.action: raise_loss cannot help with dense_softmax, where "
+      "the balance loss has no effect; use revive");
+  EXPECT_EQ(config_faults("adapter:\n  router: {health: {action: revive, window: 0}}\n"),
+            "run.yaml:2: adapter.router.health.action: has no effect with "
+            "adapter.router.health.window: 0, which raises no alarms; remove it, or set a window");
+  EXPECT_EQ(config_faults("adapter:\n  router:\n    localized_balance: {tasks: [qa]}\n"),
+            "run.yaml:3: adapter.router.localized_balance.tasks: has no effect without "
+            "adapter.router.localized_balance.coef; remove it, or set a weight");
+  EXPECT_EQ(config_faults("adapter:\n  router:\n    localized_balance: {coef: 0.1}\n"),
+            "run.yaml:3: adapter.router.localized_balance.coef: needs to know which tasks prefer "
+            "the first half of the experts; name them in adapter.router.localized_balance.tasks, "
+            "or set delta: 0");
+  EXPECT_EQ(config_faults("adapter:\n  router:\n    localized_balance: {coef: 0.1, delta: 0}\n"),
+            "");
+}
+
+TEST(CrossChecks, RefuseLossesOfRoutersThatAreNotThere) {
+  EXPECT_EQ(
+      config_faults(kAllLora,
+                    {"adapter.router.entropy_loss_coef=-0.1", "adapter.router.bias_update_rate=0.1",
+                     "adapter.router.health.action=revive"}),
+      "--set 'adapter.router.entropy_loss_coef=-0.1': adapter.router.entropy_loss_coef: has "
+      "no effect: no linear in adapter.targets is 'experts'; remove it, or set one\n"
+      "  --set 'adapter.router.bias_update_rate=0.1': adapter.router.bias_update_rate: has no "
+      "effect: no linear in adapter.targets is 'experts'; remove it, or set one\n"
+      "  --set 'adapter.router.health.action=revive': adapter.router.health.action: has no "
+      "effect: no linear in adapter.targets is 'experts'; remove it, or set one");
+}
+
 TEST(CrossChecks, AcceptRouterDefaultsWithoutExperts) {
   EXPECT_EQ(config_faults(kAllLora, {"adapter.router.gate=topk_softmax", "adapter.router.bias=true",
                                      "adapter.router.z_loss_coef=0", "adapter.expert_dropout=0"}),

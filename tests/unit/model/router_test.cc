@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "model/router_losses.h"
 #include "support/gradcheck.h"
 #include "support/random_adapters.h"
 #include "support/tiny_model.h"

@@ -39,11 +39,29 @@ TEST(ReportPage, TextOfFilesIsNeverMarkup) {
       R"({"type":"eval","step":1,"loss":1,"tasks":[{"task":"<img src=x>","loss":1,"questions":2}]})");
   run.log.add_line(R"({"type":"routers","step":1,"routers":[],"tasks":{"<img src=x>":[0.5,0.5]}})");
   run.log.add_line(R"({"type":"step","step":4,"sent_bytes":{"<img src=x>":{"<img src=x>":3}}})");
+  run.log.add_line(R"({"type":"alarm","step":4,"router":"<img src=x>","action":"<img src=x>"})");
   for (const RunState state : {RunState::kEnded, RunState::kEmpty}) {
     run.state = state;
     EXPECT_THAT(report_page({run}, kStamp), Not(HasSubstr("<img")));
     EXPECT_THAT(report_page({run, run}, kStamp), Not(HasSubstr("<img")));
   }
+}
+
+TEST(ReportPage, RouterAlarmsAreMarkedByStep) {
+  RunRecord run = run_of(9);
+  EXPECT_THAT(report_page({run}, kStamp), Not(HasSubstr("Router alarms")));
+  for (
+      const char* line :
+      {R"({"type":"alarm","step":4,"kind":"collapsed","router":"r0","dead":[1,2],"action":"bias"})",
+       R"({"type":"alarm","step":4,"kind":"collapsed","router":"r1","dead":[3],"action":"bias"})",
+       R"({"type":"alarm","step":8,"kind":"recovered","router":"r0","dead":[]})"}) {
+    run.log.add_line(line);
+  }
+  const std::string page = report_page({run}, kStamp);
+  EXPECT_THAT(page, HasSubstr("Router alarms"));
+  EXPECT_THAT(page, HasSubstr("step 4: r0 has collapsed, 2 dead experts; action bias; r1 has "
+                              "collapsed, 1 dead experts; action bias"));
+  EXPECT_THAT(page, HasSubstr("step 8: r0 has recovered"));
 }
 
 TEST(ReportPage, ALongRunStaysSmallAndSaysWhatWasPutTogether) {

@@ -28,7 +28,9 @@ TEST(RunLog, ReadsTheLinesOfARun) {
        R"({"type":"step","step":2,"loss":null,"tokens":100,"skipped":true,"timing":{}})",
        R"({"type":"ranks","step":2,"timing":{"ranks":[{"host":"h","work":0.4,"peak_memory_gib":2}]}})",
        R"({"type":"routers","step":2,"tokens":9,"routers":[{"name":"x","load":[0.75,0.25],)"
-       R"("entropy":0.5,"top1_share":0.75,"dead":[1]}],"tasks":{"a":[0.5,0.5]}})"});
+       R"("entropy":0.5,"top1_share":0.75,"dead":[1]}],"tasks":{"a":[0.5,0.5]}})",
+       R"({"type":"alarm","step":2,"kind":"collapsed","router":"x","dead":[1,2],"action":"warn"})",
+       R"({"type":"alarm","step":2,"kind":"recovered","router":"y","dead":[]})"});
   EXPECT_EQ(log.num_bad_lines(), 0);
   EXPECT_EQ(log.num_steps(), 9);
   EXPECT_EQ(log.num_ranks(), 2);
@@ -41,6 +43,10 @@ TEST(RunLog, ReadsTheLinesOfARun) {
   EXPECT_EQ(log.rank_reports().at(0).ranks.at(0).peak_memory_bytes, 2147483648.0);
   EXPECT_EQ(log.router_reports().at(0).routers.at(0).num_dead, 1u);
   EXPECT_EQ(log.router_reports().at(0).tasks.at(0).task, "a");
+  ASSERT_EQ(log.alarms().size(), 2u);
+  EXPECT_EQ(log.alarms()[0].router, "x");
+  EXPECT_EQ(log.alarms()[0].num_dead, 2u);
+  EXPECT_EQ(log.alarms()[1].kind, "recovered");
   EXPECT_EQ(log.sent_bytes().at("tp").at("all_gather"), 64);
   EXPECT_EQ(log.total_tokens(), 200);
 }
@@ -61,6 +67,14 @@ TEST(RunLog, AStepThatIsDoneAgainReplacesWhatCameAfterIt) {
               R"({"type":"step","step":2,"loss":3})"});
   ASSERT_EQ(log.steps().size(), 2u);
   EXPECT_EQ(log.steps()[1].loss, 3);
+}
+
+TEST(RunLog, AlarmsOfStepsThatAreDoneAgainAreForgotten) {
+  const RunLog log = log_of({R"({"type":"step","step":1})", R"({"type":"alarm","step":1})",
+                             R"({"type":"step","step":2})", R"({"type":"alarm","step":2})",
+                             R"({"type":"step","step":2})"});
+  ASSERT_EQ(log.alarms().size(), 1u);
+  EXPECT_EQ(log.alarms()[0].step, 1);
 }
 
 TEST(RunLog, RoutersAreFoundByLayerAndLinear) {

@@ -3,6 +3,8 @@
 #include "train/train_step.h"
 
 #include <cmath>
+#include <map>
+#include <numeric>
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -211,6 +213,106 @@ TEST_F(TrainStepFacts, AGradientOfFrozenExpertsNeedNotBeFinite) {
     const StepResult result = trained.step().run(0, rows, 1e-3);
     EXPECT_EQ(result.is_skipped, !is_frozen);
     EXPECT_EQ(result.nonfinite_parameter, is_frozen ? "" : "layers.1.mlp.up_proj.lora_B");
+  }
+}
+
+// What the choice biases of all routers are, router by router.
+std::vector<Tensor> choice_biases(const AdapterSet& adapters) {
+  std::vector<Tensor> all;
+  for (const LinearAdapter& linear : adapters.linears()) {
+    if (linear.choice_bias.defined()) all.push_back(linear.choice_bias.detach().clone());
+  }
+  return all;
+}
+
+TEST_F(TrainStepFacts, ChoiceBiasesMoveTowardsTheMeanLoad) {
+  AdapterConfig adapter;
+  adapter.mutable_router()->set_bias_update_rate(0.25);
+  TrainedModel trained = alone(adapter, at::kFloat, {});
+  testing::randomize(trained.adapters(), 21, 0.3);
+  const auto before = choice_biases(trained.adapters());
+  const auto rows = deal_rows(testing::random_rows(4, 0, 37), 0, 1, 4);
+  const StepResult result = trained.step().run(0, rows, 1e-3);
+  const auto after = choice_biases(trained.adapters());
+  ASSERT_EQ(std::ssize(after), trained.adapters().num_routers());
+  int64_t moved_up = 0;
+  for (size_t r = 0; r < after.size(); ++r) {
+    const Tensor counts = result.expert_counts_RE[static_cast<int64_t>(r)].to(at::kDouble);
+    const Tensor expected = before[r] + 0.25 * (counts.mean() - counts).sign().to(at::kFloat);
+    EXPECT_TRUE(after[r].equal(expected)) << "router " << r;
+    moved_up += (after[r] > before[r]).sum().item<int64_t>();
+  }
+  EXPECT_GT(moved_up, 0);
+}
+
+TEST_F(TrainStepFacts, ChoiceBiasesHaveNoPartInWeightsAndGradients) {
+  AdapterConfig adapter;
+  adapter.mutable_router()->set_bias_update_rate(0.25);
+  const auto gradients_with = [&](double bias) {
+    TrainedModel trained = alone(adapter, at::kDouble, {});
+    testing::randomize(trained.adapters(), 21, 0.3);
+    for (const LinearAdapter& linear : trained.adapters().linears()) {
+      // The same for all experts: the choice is what it was.
+      if (linear.choice_bias.defined()) linear.choice_bias.detach().fill_(bias);
+    }
+    const auto rows = deal_rows(testing::random_rows(4, 0, 37), 0, 1, 4);
+    (void)trained.step().run(0, rows, 1e-3);
+    return trained.step().gradients();
+  };
+  const std::vector<Tensor> without = gradients_with(0.0);
+  const std::vector<Tensor> with = gradients_with(1024.0);
+  for (size_t i = 0; i < with.size(); ++i) EXPECT_TRUE(with[i].equal(without[i]));
+}
+
+TEST_F(TrainStepFacts, ASkippedStepMovesNoChoiceBias) {
+  AdapterConfig adapter;
+  adapter.mutable_router()->set_bias_update_rate(0.25);
+  adapter.mutable_router()->mutable_health()->set_every(1);
+  TrainedModel trained = alone(adapter, at::kFloat, {});
+  testing::randomize(trained.adapters(), 21, 0.1);
+  trained.adapters().find(1, LinearKind::kUp)->lora_B.register_hook([](const Tensor& gradient) {
+    return gradient * std::nan("");
+  });
+  const auto before = choice_biases(trained.adapters());
+  const auto rows = deal_rows(testing::random_rows(4, 0, 37), 0, 1, 4);
+  const StepResult result = trained.step().run(0, rows, 1e-3);
+  EXPECT_TRUE(result.is_skipped);
+  EXPECT_FALSE(result.routers.has_value());
+  const auto after = choice_biases(trained.adapters());
+  for (size_t r = 0; r < after.size(); ++r) EXPECT_TRUE(after[r].equal(before[r]));
+  EXPECT_EQ(trained.step().router_health().record().steps(), 0);
+}
+
+// By hand from the rows' tasks and the recorded choices.
+TEST_F(TrainStepFacts, LoadsOfTasksAreSharesOfTheirTokensChoices) {
+  AdapterConfig adapter;
+  adapter.mutable_router()->mutable_health()->set_every(1);
+  TrainedModel trained = alone(adapter, at::kFloat, {});
+  testing::randomize(trained.adapters(), 21, 0.3);
+  const auto all_rows = testing::random_rows(4, 0, 37);
+  const StepResult result = trained.step().run(0, deal_rows(all_rows, 0, 1, 4), 1e-3);
+  ASSERT_TRUE(result.routers.has_value());
+  ASSERT_EQ(result.routers->task_loads.size(), 3u) << "of tasks that are named";
+  std::map<int64_t, std::vector<double>> counts;
+  for (const Tensor& chosen : trained.step().choices().front().chosen_TK) {
+    int64_t token = 0;
+    for (const TrainRow& row : all_rows) {
+      for (const TrainSequence& sequence : row) {
+        std::vector<double>& of_task = counts[sequence.task];
+        of_task.resize(adapter.num_experts());
+        for (size_t t = 0; t < sequence.ids.size(); ++t, ++token) {
+          for (int64_t k = 0; k < chosen.size(1); ++k) {
+            of_task[static_cast<size_t>(chosen[token][k].item<int64_t>())] += 1.0;
+          }
+        }
+      }
+    }
+  }
+  for (int64_t task = 0; task < 3; ++task) {
+    const std::vector<double>& load = result.routers->task_loads[static_cast<size_t>(task)];
+    ASSERT_EQ(load.empty(), counts[task].empty()) << "task " << task;
+    const double sum = std::accumulate(counts[task].begin(), counts[task].end(), 0.0);
+    for (size_t e = 0; e < load.size(); ++e) EXPECT_DOUBLE_EQ(load[e], counts[task][e] / sum);
   }
 }
 
