@@ -5,7 +5,8 @@
 #   setup.sh cuda        what training on NVIDIA GPUs needs as well: NVIDIA's libraries that LibTorch's CUDA library
 #                        loads, out of their checksummed wheels (2 GB). CUDA's compiler is not among them
 #   setup.sh fuzz        what the fuzz targets need: clang with libFuzzer as well, but no LibTorch
-#   setup.sh python      what the tests of exported folders load them with: PyTorch, transformers, PEFT (5 GB)
+#   setup.sh python      what the tests of exported folders load them with: PyTorch, transformers, PEFT (5 GB); MixLoRA
+#                        and MoE-PEFT over an older transformers (150 MB)
 #   setup.sh slurm       what the tests of cluster/ need: Slurm, network tools, models of the Kubernetes API
 #   setup.sh bench       what tests/bench/instruction_counts.py needs: valgrind
 #   setup.sh image       what the build of the container in chroots needs
@@ -172,6 +173,23 @@ install_python() {
   cp "$requirements" "$folder/complete"
 }
 
+# MixLoRA and MoE-PEFT need an older transformers: an environment of their own, which takes PyTorch and what else it
+# lacks from the one above.
+install_moe_python() {
+  local requirements packages folder=$MOLORA_CACHE/python-moe
+  requirements=$(dirname "$0")/../tests/interchange/moe_requirements.txt
+  cmp -s "$requirements" "$folder/complete" && return
+  need_disk "$MOLORA_CACHE" 1
+  say "installing MixLoRA and MoE-PEFT for the tests into $folder (150 MB); this happens once"
+  rm -rf "$folder"
+  python3 -m venv "$folder"
+  packages=("$folder"/lib/python3*/site-packages)
+  realpath "$MOLORA_CACHE"/python/lib/python3*/site-packages >"${packages[0]}/pytorch.pth"
+  "$folder/bin/pip" install --quiet --no-deps -r "$requirements" ||
+    die "pip could not install $requirements (see above). Is its package index reachable?"
+  cp "$requirements" "$folder/complete"
+}
+
 # Chromium is a package of Debian; Ubuntu has it as a snap only, which runs nothing of /tmp.
 install_pictures() {
   install_packages chromium fonts-dejavu-core
@@ -193,6 +211,7 @@ case ${1:-} in
     install_packages "${packages[@]}"
     install_libtorch
     install_python
+    install_moe_python
     ;;
   cuda)
     install_packages "${packages[@]}"

@@ -11,6 +11,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "export/config_fields.h"
+#include "export/moe_peft_config.h"
 #include "export/torch_archive.h"
 #include "io/file.h"
 #include "io/safetensors.h"
@@ -25,7 +27,7 @@ using nlohmann::json;
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
 // Both forms of what holds a part of the tensors: the newer one, and the pickle.
-constexpr std::array<std::string_view, 2> kLoraFiles = {kAdapterTensorsName, "adapter_model.bin"};
+constexpr std::array<std::string_view, 2> kLoraFiles = {kAdapterTensorsName, kAdapterPickleName};
 constexpr std::array<std::string_view, 2> kExpertFiles = {"non_lora_trainables.safetensors",
                                                           kExpertTensorsName};
 
@@ -45,99 +47,25 @@ bool is_one_of(const std::array<std::string_view, N>& names, std::string_view na
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// null, false, "", [] and {}: a feature that is not used.
-bool is_unused(const json& value) {
-  return value.is_null() || value == false ||
-         ((value.is_string() || value.is_structured()) && value.empty());
-}
-
 json read_json(const std::filesystem::path& path) {
   return parse_json_object(read_file(path, kMaxConfigBytes), path.string());
 }
 
-// A field of a JSON object in a file, with messages that name both.
-class Fields {
- public:
-  Fields(const json& object, std::string origin) : object_(object), origin_(std::move(origin)) {}
-
-  [[noreturn]] void fail(std::string_view field, const std::string& expected) const {
-    const auto found = object_.find(field);
-    throw DataError(fmt::format("{}: {}: expected {}, got {}", origin_, field, expected,
-                                found == object_.end() ? "nothing" : json_excerpt(found->dump())));
-  }
-
-  uint32_t count(std::string_view field) const {
-    const auto found = object_.find(field);
-    if (found == object_.end() || !found->is_number_unsigned() || found->get<uint64_t>() == 0 ||
-        found->get<uint64_t>() > 65536) {
-      fail(field, "a whole number above 0");
-    }
-    return found->get<uint32_t>();
-  }
-  double positive(std::string_view field) const {
-    const auto found = object_.find(field);
-    if (found == object_.end() || !found->is_number() || !(found->get<double>() > 0.0)) {
-      fail(field, "a number above 0");
-    }
-    return found->get<double>();
-  }
-  bool flag(std::string_view field, bool absent) const {
-    const auto found = object_.find(field);
-    if (found == object_.end() || found->is_null()) return absent;
-    if (!found->is_boolean()) fail(field, "true or false");
-    return found->get<bool>();
-  }
-  std::string text(std::string_view field, const std::string& absent) const {
-    const auto found = object_.find(field);
-    if (found == object_.end() || found->is_null()) return absent;
-    if (!found->is_string()) fail(field, "a text");
-    return found->get<std::string>();
-  }
-  bool has(std::string_view field) const { return object_.contains(field); }
-  const json& object() const { return object_; }
-
- private:
-  const json& object_;
-  std::string origin_;
-};
-
-// The fields of the seven linears in TargetsConfig.
-struct Target {
-  std::string_view name;
-  void (TargetsConfig::*set)(TargetsConfig::Kind);
-};
-constexpr std::array<Target, 7> kTargets = {{{"q_proj", &TargetsConfig::set_q_proj},
-                                             {"k_proj", &TargetsConfig::set_k_proj},
-                                             {"v_proj", &TargetsConfig::set_v_proj},
-                                             {"o_proj", &TargetsConfig::set_o_proj},
-                                             {"gate_proj", &TargetsConfig::set_gate_proj},
-                                             {"up_proj", &TargetsConfig::set_up_proj},
-                                             {"down_proj", &TargetsConfig::set_down_proj}}};
-
-const Target& target_of(const Fields& fields, const std::string& name) {
-  const auto found = std::find_if(kTargets.begin(), kTargets.end(),
-                                  [&](const Target& target) { return target.name == name; });
-  if (found == kTargets.end()) {
-    fields.fail("target_modules",
-                "names of a decoder's linears (q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
-                "down_proj)");
-  }
-  return *found;
-}
-
-void set_lora_targets(const Fields& fields, TargetsConfig& targets) {
+void set_lora_targets(const ConfigFields& fields, TargetsConfig& targets) {
   const json& names = fields.object().value("target_modules", json());
   if (!names.is_array() || names.empty()) {
     fields.fail("target_modules", "a list of names of linears");
   }
   for (const json& name : names) {
     if (!name.is_string()) fields.fail("target_modules", "a list of names of linears");
-    (targets.*target_of(fields, name.get<std::string>()).set)(TargetsConfig::lora);
+    set_target_module(fields, name.get<std::string>(), TargetsConfig::lora, targets);
   }
 }
 
-void check_peft_fields(const Fields& fields) {
-  if (fields.text("peft_type", "") != "LORA") fields.fail("peft_type", "\"LORA\"");
+void check_peft_fields(const ConfigFields& fields) {
+  if (fields.text("peft_type", "") != "LORA") {
+    fields.fail("peft_type", "\"LORA\", \"MIXLORA\" or \"MOLA\"");
+  }
   if (fields.text("bias", "none") != "none") fields.fail("bias", "\"none\"");
   for (const auto& [key, value] : fields.object().items()) {
     if (is_one_of(kRead, key) || is_one_of(kWithoutEffect, key) || is_unused(value)) continue;
@@ -148,7 +76,7 @@ void check_peft_fields(const Fields& fields) {
 // What MING adds to the base model's config.json.
 void set_ming_experts(const std::filesystem::path& path, AdapterConfig& adapter) {
   const json object = read_json(path);
-  const Fields fields(object, path.string());
+  const ConfigFields fields(object, path.string());
   adapter.set_num_experts(fields.count("num_experts"));
   adapter.set_experts_per_token(fields.count("num_experts_per_token"));
   const std::string selection = fields.text("expert_selection", "topk");
@@ -196,17 +124,21 @@ bool is_adapter_folder(const std::filesystem::path& folder) {
 AdapterFolderConfig read_adapter_folder_config(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / kAdapterConfigName;
   const json object = read_json(path);
-  const Fields fields(object, path.string());
-  check_peft_fields(fields);
+  const ConfigFields fields(object, path.string());
   AdapterFolderConfig result;
   result.base_model = fields.text("base_model_name_or_path", "");
+  if (is_moe_peft_config(fields)) {
+    result.adapter = read_moe_peft_config(fields);
+    return result;
+  }
+  check_peft_fields(fields);
   AdapterConfig& adapter = result.adapter;
   adapter.set_lora_rank(fields.count("r"));
   adapter.set_lora_alpha(fields.positive("lora_alpha"));
   adapter.set_rslora(fields.flag("use_rslora", false));
   adapter.set_dora(fields.flag("use_dora", false));
   TargetsConfig& targets = *adapter.mutable_targets();
-  for (const Target& target : kTargets) (targets.*target.set)(TargetsConfig::frozen);
+  set_all_targets(TargetsConfig::frozen, targets);
   set_lora_targets(fields, targets);
   if (find_file(folder, kExpertFiles)) set_ming_experts(folder / kModelConfigName, adapter);
   return result;

@@ -1,10 +1,13 @@
 // A folder with an adapter as the Python world keeps it, without the base model: PEFT's for plain
-// LoRA, MING's for mixtures of experts.
+// LoRA, MING's and MoE-PEFT's for mixtures of experts.
 //
 //   adapter_config.json          r, alpha, targets, base model (PEFT)
 //   adapter_model.safetensors    plain LoRA (or adapter_model.bin)
 //   non_lora_trainables.bin      experts and routers (MING; or non_lora_trainables.safetensors)
 //   config.json                  number of experts, experts per token (MING)
+// or, of MoE-PEFT and MixLoRA (export/moe_peft_config.h),
+//   adapter_config.json          all of the adapter's configuration
+//   adapter_model.bin            all of its tensors
 // What is in such a file and would change the result but is not known here is refused with its
 // name: an adapter that is computed differently from what its file says is worse than none.
 #pragma once
@@ -24,6 +27,7 @@ using at::Tensor;
 
 constexpr std::string_view kAdapterConfigName = "adapter_config.json";
 constexpr std::string_view kAdapterTensorsName = "adapter_model.safetensors";
+constexpr std::string_view kAdapterPickleName = "adapter_model.bin";
 constexpr std::string_view kExpertTensorsName = "non_lora_trainables.bin";
 constexpr std::string_view kModelConfigName = "config.json";
 

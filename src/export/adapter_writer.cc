@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "export/adapter_folder.h"
-#include "export/published_names.h"
+#include "export/moe_peft_config.h"
 #include "export/torch_archive.h"
 #include "io/file.h"
 #include "io/safetensors.h"
@@ -115,6 +115,16 @@ void write_ming_adapter(const AdapterToWrite& adapter, const std::filesystem::pa
   config["router_loss_coeff"] = 0.0;
   config["router_loss_mode"] = "contrastive";
   write_json(config, folder / kModelConfigName);
+}
+
+void write_moe_peft_adapter(const AdapterToWrite& adapter, PublishedForm form,
+                            const std::filesystem::path& folder) {
+  write_json(moe_peft_config(adapter.config, adapter.base_model), folder / kAdapterConfigName);
+  std::vector<PublishedTensor> tensors = to_published(adapter.adapters, form);
+  for (PublishedTensor& tensor : tensors) {
+    tensor.value = tensor.value.detach().to(adapter.type).contiguous();
+  }
+  write_torch_archive(folder / kAdapterPickleName, tensors);
 }
 
 void check_trained(const AdapterSet& adapters) {

@@ -6,6 +6,7 @@
 
 #include <ATen/ATen.h>
 
+#include "export/published_names.h"
 #include "model/adapter.h"
 #include "run_config.pb.h"
 
@@ -28,6 +29,11 @@ void write_peft_adapter(const AdapterToWrite& adapter, const std::filesystem::pa
 // IoError.
 void write_ming_adapter(const AdapterToWrite& adapter, const std::filesystem::path& base_folder,
                         const std::filesystem::path& folder);
+
+// adapter_config.json and adapter_model.bin, for MoE-PEFT and, of kMixlora, for MixLoRA.
+// REQUIRES: check_export() lets it be. Throws: IoError.
+void write_moe_peft_adapter(const AdapterToWrite& adapter, PublishedForm form,
+                            const std::filesystem::path& folder);
 
 // Throws: ConfigError naming a linear whose B is zero in all experts: its adapter does nothing, so
 // that something else than a trained result is about to be written.

@@ -1,6 +1,7 @@
 #include "export/export_format.h"
 
 #include <array>
+#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,9 +19,11 @@ namespace molora {
 
 namespace {
 
-constexpr std::array<std::pair<ExportFormat, std::string_view>, 3> kNames = {
+constexpr std::array<std::pair<ExportFormat, std::string_view>, 5> kNames = {
     {{ExportFormat::kPeft, "peft"},
      {ExportFormat::kMing, "ming"},
+     {ExportFormat::kMixlora, "mixlora"},
+     {ExportFormat::kMola, "mola"},
      {ExportFormat::kMerged, "merged"}}};
 
 // Linears whose adapter is this.
@@ -41,6 +44,10 @@ void check_family(const AdapterConfig& adapter, ExportFormat format) {
   std::vector<std::string> others = family_fields(adapter);
   if (format == ExportFormat::kPeft) std::erase(others, "adapter.dora");
   if (format == ExportFormat::kMing) std::erase(others, "adapter.router.selection");
+  if (format == ExportFormat::kMixlora) {
+    std::erase(others, "adapter.router.scope");
+    if (adapter.router().gate() == RouterConfig::top_p) std::erase(others, "adapter.router.gate");
+  }
   if (others.empty()) return;
   throw ConfigError(fmt::format("--format {} has no place for what {} {} for",
                                 export_format_name(format), fmt::join(others, ", "),
@@ -104,6 +111,62 @@ void check_ming(const AdapterConfig& adapter) {
   }
 }
 
+// Of both forms of MoE-PEFT: routers and numbers.
+void check_moe_peft(const AdapterConfig& adapter, ExportFormat format) {
+  const RouterConfig& router = adapter.router();
+  const auto refuse = [&](const std::string& why) {
+    throw ConfigError(fmt::format("--format {} {}", export_format_name(format), why));
+  };
+  if (router.bias()) {
+    refuse("has routers without a bias, but adapter.router.bias is true");
+  }
+  if (adapter.num_experts() < 2) {
+    refuse(fmt::format("has mixtures of at least 2 experts, but adapter.num_experts is {}",
+                       adapter.num_experts()));
+  }
+  const bool is_open = format == ExportFormat::kMixlora && router.gate() == RouterConfig::top_p;
+  if (!is_open && router.gate() != RouterConfig::topk_softmax &&
+      router.gate() != RouterConfig::softmax_topk_renorm) {
+    refuse(
+        fmt::format("knows the gates topk_softmax and softmax_topk_renorm{}, but "
+                    "adapter.router.gate is {}",
+                    format == ExportFormat::kMixlora ? " (and top_p, which moe_peft reads)" : "",
+                    RouterConfig::Gate_Name(router.gate())));
+  }
+  if (adapter.lora_alpha() != std::floor(adapter.lora_alpha())) {
+    refuse(fmt::format("holds a whole number lora_alpha, but adapter.lora_alpha is {}",
+                       adapter.lora_alpha()));
+  }
+}
+
+void check_mixlora(const AdapterConfig& adapter) {
+  for (const LinearKind kind : kLinearKinds) {
+    if (is_mlp(kind) || adapter_spec(adapter, kind, 0).kind != TargetsConfig::experts) continue;
+    throw ConfigError(fmt::format(
+        "--format mixlora has plain LoRA or nothing on the attention, but {} has experts",
+        linear_name(kind)));
+  }
+  if (adapter.router().scope() != RouterConfig::block) {
+    throw ConfigError(
+        "--format mixlora has experts that are whole MLPs with one router "
+        "(adapter.router.scope: block), but adapter.router.scope is linear; --format mola and ming "
+        "hold experts with a router each");
+  }
+  check_moe_peft(adapter, ExportFormat::kMixlora);
+}
+
+void check_mola(const AdapterConfig& adapter) {
+  const std::vector<std::string> plain =
+      linears_with(adapter, /*has_router=*/false, TargetsConfig::lora);
+  if (!plain.empty()) {
+    throw ConfigError(
+        fmt::format("--format mola has experts or nothing on each linear, but {} {} plain "
+                    "LoRA",
+                    fmt::join(plain, ", "), plain.size() == 1 ? "has" : "have"));
+  }
+  check_moe_peft(adapter, ExportFormat::kMola);
+}
+
 }  // namespace
 
 std::string_view export_format_name(ExportFormat format) {
@@ -123,10 +186,16 @@ std::optional<ExportFormat> export_format_from_name(std::string_view name) {
 void check_export(const AdapterConfig& adapter, ExportFormat format) {
   if (format == ExportFormat::kMerged) return check_merged(adapter);
   check_family(adapter, format);
-  if (format == ExportFormat::kMing) {
-    check_ming(adapter);
-  } else {
-    check_plain(adapter, format);
+  switch (format) {
+    case ExportFormat::kMing:
+      return check_ming(adapter);
+    case ExportFormat::kMixlora:
+      return check_mixlora(adapter);
+    case ExportFormat::kMola:
+      return check_mola(adapter);
+    case ExportFormat::kPeft:
+    case ExportFormat::kMerged:
+      return check_plain(adapter, format);
   }
 }
 

@@ -10,9 +10,11 @@
 namespace molora {
 
 enum class ExportFormat {
-  kPeft,    // PEFT's LoRA folder: plain LoRA only
-  kMing,    // MING's folder: experts with a router each on gate, up and down
-  kMerged,  // a model folder with the adapter added to the weights: plain LoRA only
+  kPeft,     // PEFT's LoRA folder: plain LoRA only
+  kMing,     // MING's folder: experts with a router each on gate, up and down
+  kMixlora,  // MixLoRA's and MoE-PEFT's: experts that are whole MLPs, with one router
+  kMola,     // MoE-PEFT's: experts with a router each, and nothing else
+  kMerged,   // a model folder with the adapter added to the weights: plain LoRA only
 };
 
 std::string_view export_format_name(ExportFormat format);

@@ -54,8 +54,8 @@ ExportRecord read_export_record(const std::filesystem::path& folder) {
   const std::string format = text_of(object, "format", path);
   const auto known = export_format_from_name(format);
   if (!known) {
-    throw DataError(fmt::format("{}: format: expected peft, ming or merged, got {}", path.string(),
-                                json_excerpt(format)));
+    throw DataError(fmt::format("{}: format: expected peft, ming, mixlora, mola or merged, got {}",
+                                path.string(), json_excerpt(format)));
   }
   record.format = *known;
   record.molora_version = text_of(object, "molora", path);

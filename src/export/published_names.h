@@ -8,6 +8,9 @@
 //   <path>.magnitude [out]             base_model.model.model.<path>.lora_magnitude_vector [out]
 //   <path>.router.weight [E, in]       ...<path>.switch.weight [E, in]
 //   <path>.router.bias [E]             ...<path>.switch.bias [E]
+// In the files of MoE-PEFT the prefix is "mixlora." (experts that are whole MLPs) or "mola." (a
+// router for each linear), experts are <path>.experts.<e>.lora_A.weight, routers have no bias and
+// are <path>.moe_gate.weight, <path> being that of the MLP for "mixlora.".
 #pragma once
 
 #include <map>
@@ -22,6 +25,8 @@ namespace molora {
 
 using at::Tensor;
 
+enum class PublishedForm { kMing, kMixlora, kMola };
+
 struct PublishedTensor {
   std::string name;
   Tensor value;
@@ -29,13 +34,20 @@ struct PublishedTensor {
 
 // The published tensors of one parameter, out of `value`, which has the whole parameter's shape
 // (the parameter itself, its gradient, or a moment). Views where the layout allows it.
+// REQUIRES: the form can hold the adapter (check_export()).
 std::vector<PublishedTensor> to_published(const LinearAdapter& linear, const Parameter& parameter,
-                                          const Tensor& value);
+                                          const Tensor& value,
+                                          PublishedForm form = PublishedForm::kMing);
 
 // All of them, in the order of the adapter set's parameters. REQUIRES: this rank holds them whole.
-std::vector<PublishedTensor> to_published(const AdapterSet& adapters);
+std::vector<PublishedTensor> to_published(const AdapterSet& adapters,
+                                          PublishedForm form = PublishedForm::kMing);
 
-// Overwrites this rank's slices of the adapters with those of published tensors.
+// The linear that the parameter is of.
+const LinearAdapter& linear_of(const AdapterSet& adapters, const Parameter& parameter);
+
+// Overwrites this rank's slices of the adapters with those of published tensors, whose names tell
+// their form. Where the form has no router bias it becomes zero.
 // Throws: DataError (with `origin`) when one is missing, left over or has another shape; nothing is
 // changed then.
 void load_published(const std::map<std::string, Tensor>& tensors, const std::string& origin,

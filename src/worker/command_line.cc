@@ -363,11 +363,16 @@ void add_export(CLI::App& app, ExportArguments& args) {
   command.add_option("--output,-o", args.output, "The folder to make; it must not be there")
       ->required();
   command
-      .add_option("--format", args.format,
-                  "ming (default: experts on the MLP, LoRA on the attention, as MING-MOE's code "
-                  "reads them), peft (plain LoRA), or merged (plain LoRA added to the weights)")
+      .add_option(
+          "--format", args.format,
+          "ming (default: experts on the MLP, LoRA on the attention, as MING-MOE's code "
+          "reads them), mixlora (whole MLPs as experts, for the packages mixlora and "
+          "moe_peft), mola (experts only, for moe_peft), peft (plain LoRA), or merged (plain "
+          "LoRA added to the weights)")
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, ExportFormat>{{"ming", ExportFormat::kMing},
+                                              {"mixlora", ExportFormat::kMixlora},
+                                              {"mola", ExportFormat::kMola},
                                               {"peft", ExportFormat::kPeft},
                                               {"merged", ExportFormat::kMerged}}));
   command

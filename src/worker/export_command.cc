@@ -180,6 +180,12 @@ class Export {
     const std::string name = arguments_.base_name.empty() ? base.string() : arguments_.base_name;
     const AdapterToWrite adapter{adapters(), config_.adapter(), name, type_of(arguments_.type)};
     if (arguments_.format == ExportFormat::kMing) return write_ming_adapter(adapter, base, folder);
+    if (arguments_.format == ExportFormat::kMixlora) {
+      return write_moe_peft_adapter(adapter, PublishedForm::kMixlora, folder);
+    }
+    if (arguments_.format == ExportFormat::kMola) {
+      return write_moe_peft_adapter(adapter, PublishedForm::kMola, folder);
+    }
     write_peft_adapter(adapter, folder);
   }
 

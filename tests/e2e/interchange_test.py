@@ -9,10 +9,7 @@ import unittest
 
 from molora_job import DATA, EXIT_CONFIG, EXIT_DONE, EXIT_STORAGE, MODEL, ROOT, Job
 
-# The environment of tests/interchange/requirements.txt.
-PYTHON = pathlib.Path(os.environ.get(
-    "MOLORA_TEST_PYTHON",
-    pathlib.Path(os.environ.get("MOLORA_CACHE", pathlib.Path.home() / ".cache/molora")) / "python/bin/python"))
+CACHE = pathlib.Path(os.environ.get("MOLORA_CACHE", pathlib.Path.home() / ".cache/molora"))
 LLAMA = "tests/assets/models/stories260k"
 # Of the spread of the logits; both sides compute in fp32.
 SAME = 1e-4
@@ -22,15 +19,18 @@ class InterchangeCase(Job):
     """Two trained runs, `mixture` and `lora`, and a Python process, which all tests of a class share."""
     LORA_ONLY = ["adapter.targets.gate_proj=lora", "adapter.targets.up_proj=lora", "adapter.targets.down_proj=lora",
                  "adapter.rslora=true"]
+    # The environment of tests/interchange/requirements.txt, and the program that answers in it.
+    environment = os.environ.get("MOLORA_TEST_PYTHON", CACHE / "python/bin/python")
+    world = "python_world.py"
     runs = python = None
 
     @classmethod
     def setUpClass(cls):
-        if not PYTHON.exists():
-            raise AssertionError(f"there is no {PYTHON}; install it with: ./run setup python")
+        if not pathlib.Path(cls.environment).exists():
+            raise AssertionError(f"there is no {cls.environment}; install it with: ./run setup python")
         cls.runs = tempfile.TemporaryDirectory(prefix="molora-e2e-")
         cls.addClassCleanup(cls.runs.cleanup)
-        cls.python = subprocess.Popen([PYTHON, ROOT / "tests/interchange/python_world.py"], cwd=ROOT, text=True,
+        cls.python = subprocess.Popen([cls.environment, ROOT / "tests/interchange" / cls.world], cwd=ROOT, text=True,
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         cls.addClassCleanup(cls.python.communicate)
 

@@ -116,8 +116,9 @@ inline TrainConfig train_config_of_golden(const nlohmann::json& optim) {
 class GoldenTrainer {
  public:
   GoldenTrainer(const std::filesystem::path& folder, const AdapterConfig& adapter,
-                const TrainConfig& train)
-      : trained_(folder, adapter, Mesh::single(), {}, at::kFloat, {.train = train, .seed = 0}),
+                const TrainConfig& train, const ExpertWays& ways = {})
+      : trained_(folder, adapter, Mesh::single(), {.expert_ways = ways}, at::kFloat,
+                 {.train = train, .seed = 0}),
         train_(train) {}
 
   StepResult run(int64_t step, const std::vector<TrainRow>& rows) {
@@ -128,15 +129,13 @@ class GoldenTrainer {
   const TrainStep& step() { return trained_.step(); }
 
   // The gradients of the latest step under their published names.
-  TensorMap published_gradients() {
+  TensorMap published_gradients(PublishedForm form = PublishedForm::kMing) {
     TensorMap result;
     const auto& parameters = loaded().adapters().parameters();
     for (size_t i = 0; i < parameters.size(); ++i) {
-      for (const LinearAdapter& linear : loaded().adapters().linears()) {
-        if (!parameters[i].name.starts_with(linear.path + ".")) continue;
-        for (const auto& part : to_published(linear, parameters[i], step().gradients()[i])) {
-          result[part.name] = part.value;
-        }
+      const LinearAdapter& linear = linear_of(loaded().adapters(), parameters[i]);
+      for (const auto& part : to_published(linear, parameters[i], step().gradients()[i], form)) {
+        result[part.name] = part.value;
       }
     }
     return result;

@@ -38,7 +38,7 @@ TEST(Presets, AllLoad) {
   }
   EXPECT_THAT(files,
               ::testing::IsSupersetOf({"ming-moe.yaml", "lora.yaml", "medqwen3-multitask.yaml",
-                                       "smollm2-multitask.yaml"}));
+                                       "smollm2-multitask.yaml", "mixlora.yaml", "mola.yaml"}));
 }
 
 TEST(Presets, MingMoeIsTheDefaultButForThePrecision) {
@@ -55,6 +55,23 @@ TEST(Presets, LoraHasNoExperts) {
   EXPECT_EQ(targets.gate_proj(), TargetsConfig::lora);
   EXPECT_EQ(targets.up_proj(), TargetsConfig::lora);
   EXPECT_EQ(targets.down_proj(), TargetsConfig::lora);
+}
+
+TEST(Presets, MixloraHasOneRouterForWholeMlps) {
+  const AdapterConfig adapter = load_preset("mixlora.yaml").adapter();
+  EXPECT_EQ(adapter.router().scope(), RouterConfig::block);
+  EXPECT_EQ(adapter.router().loss_across_routers(), RouterConfig::concat);
+  EXPECT_FALSE(adapter.router().bias());
+  EXPECT_EQ(adapter.targets().q_proj(), TargetsConfig::lora);
+  EXPECT_EQ(adapter.targets().down_proj(), TargetsConfig::experts);
+}
+
+TEST(Presets, MolaHasExpertsOnEveryLinear) {
+  const AdapterConfig adapter = load_preset("mola.yaml").adapter();
+  EXPECT_EQ(adapter.router().scope(), RouterConfig::linear);
+  EXPECT_FALSE(adapter.router().bias());
+  EXPECT_EQ(adapter.targets().q_proj(), TargetsConfig::experts);
+  EXPECT_EQ(adapter.targets().down_proj(), TargetsConfig::experts);
 }
 
 TEST(Presets, DemoNeedsNothingBesides) {
