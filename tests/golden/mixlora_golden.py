@@ -12,8 +12,9 @@ One MLP, token x, experts e, base weights W frozen:
 Attention has plain LoRA. Every expert is computed whole, one at a time.
 
 The balance loss is taken over the routers together ("concat": MixLoRA's rule) and as the mean of each router's own:
-E * sum_e f_e P_e with f_e the share of all choices that went to e (f sums to 1) and P_e the mean of the full softmax.
-The published code divides choices by tokens instead, so that f sums to k: its value is k times ours ("published").
+E * sum_e f_e P_e with P_e the mean of the full softmax and f_e the share of all choices that went to e (f sums to 1),
+with top_p the share of tokens that chose e. The published code divides choices by tokens for both, so that with top_k
+f sums to k: its value is k times ours ("published").
 
 Batches are those of golden_molora_ming.safetensors in the same folder.
 """
@@ -106,9 +107,10 @@ def losses_of(model, batch):
     p = torch.stack([block.logits[valid].softmax(-1) for block in blocks])  # routers, tokens, experts
     chosen = torch.stack([block.chosen[valid] for block in blocks])
     counts = chosen.sum(1)
-    share = counts / counts.sum(1, keepdim=True)
+    of_token = TOP_K if blocks[0].gate == "top_k" else 1
+    share = counts / (of_token * chosen.shape[1])
     mean = EXPERTS * (share * p.mean(1)).sum(1).mean()
-    concat = EXPERTS * (counts.sum(0) / counts.sum() * p.mean((0, 1))).sum()
+    concat = EXPERTS * (share.mean(0) * p.mean((0, 1))).sum()
     published = EXPERTS * ((chosen.float().mean((0, 1))) * p.mean((0, 1))).sum()
     margins = []
     for block in blocks:
@@ -142,9 +144,8 @@ def run(folder, gate, batches, tensors):
                      | {"grad_norm": norm.item()})
         print(gate, i, steps[-1])
         assert steps[-1]["margin"] > 5e-5, "a choice that rounding may turn; take another seed"
-    if gate == "top_k":
-        for of in steps:
-            assert abs(of["balance_published"] - TOP_K * of["balance_concat"]) < 1e-5
+    for of in steps:
+        assert abs(of["balance_published"] - (TOP_K if gate == "top_k" else 1) * of["balance_concat"]) < 1e-5
     return steps
 
 

@@ -116,6 +116,22 @@ TEST_P(MixloraGolden, LossesChoicesAndGradientsEqualTheDefinition) {
   }
 }
 
+// MixLoRA takes the loss over all routers together.
+TEST(MixloraGoldenLoss, OverAllRoutersTogetherIsTheDefinitions) {
+  const Golden golden = read_golden();
+  AdapterConfig adapter = adapter_of(golden.config, "top_k");
+  adapter.mutable_router()->set_loss_across_routers(RouterConfig::concat);
+  GoldenTrainer trainer(golden.folder, adapter, train_of(golden.config));
+  load_published(testing::with_prefix(golden.tensors, "init."), "golden_mixlora.safetensors",
+                 trainer.loaded().adapters());
+  const PaddedBatch batch{golden.batches.at("step0.input_ids"), golden.batches.at("step0.labels"),
+                          golden.batches.at("step0.attention_mask")};
+  const json& step = golden.config.at("steps").at("top_k").front();
+  const StepResult result = trainer.run(0, testing::rows_of_padded(batch));
+  EXPECT_NEAR(result.balance_loss, step.at("balance_concat").get<double>(), 1e-5);
+  EXPECT_GT(std::abs(result.balance_loss - step.at("balance_mean").get<double>()), 1e-4);
+}
+
 INSTANTIATE_TEST_SUITE_P(Gates, MixloraGolden,
                          ::testing::Combine(::testing::Values("top_k", "top_p"),
                                             ::testing::Values(ExpertWay::kDense,
