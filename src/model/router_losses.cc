@@ -153,7 +153,9 @@ Tensor with_auxiliary_gradient(const Tensor& logits_TZ, const Tensor& samples_T,
     MOLORA_CHECK(samples_T.defined(), "the localized loss needs to know the tokens");
     MOLORA_CHECK_EQ(samples_T.size(0), logits_TZ.size(0), "tokens of the logits");
   }
-  return AuxiliaryGradientHook::apply(logits_TZ, samples_T, reinterpret_cast<int64_t>(&adapter),
+  const Tensor asked_T =
+      samples_T.defined() ? samples_T : at::empty({0}, logits_TZ.options().dtype(at::kLong));
+  return AuxiliaryGradientHook::apply(logits_TZ, asked_T, reinterpret_cast<int64_t>(&adapter),
                                       reinterpret_cast<int64_t>(&auxiliary));
 }
 

@@ -43,8 +43,10 @@ class RouterHealthE2E(Job):
         self.train(name, 1, *settings, f"train.max_steps={PLANTED_AFTER}", f"checkpoint.every={PLANTED_AFTER}")
 
         def plant(tensor, numbers):
-            if tensor.endswith("down_proj.router.bias") and tensor.startswith("adapter/"):
-                return [number + (2.0 if expert == 2 else 0.0) for expert, number in enumerate(numbers)]
+            if tensor.startswith("adapter/") and tensor.endswith("down_proj.router.weight"):
+                return [0.1 * number for number in numbers]
+            if tensor.startswith("adapter/") and tensor.endswith("down_proj.router.bias"):
+                return [1.5 if expert == 2 else 0.0 for expert in range(len(numbers))]
             return None
         self.assertTrue(edit_checkpoint(self.step_folder(name, PLANTED_AFTER), plant))
         return self.run_molora(*self.train_arguments(name, 1, *settings), "--allow-change")
@@ -135,7 +137,7 @@ class RouterHealthE2E(Job):
         for ranks in (1, 2):
             _, log = self.train(f"refused-{ranks}", ranks, "adapter.router.localized_balance.coef=0.1",
                                 "adapter.router.localized_balance.tasks=[medquad,exams]", expect=EXIT_CONFIG)
-            self.assertEqual(log.count("no sample of the training data is of task 'exams'"), 1, log)
+            self.assertIn("no sample of the training data is of task 'exams'", log)
             self.assertIn("'medquad'", log)
 
 

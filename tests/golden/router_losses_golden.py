@@ -72,7 +72,7 @@ def loramoe(logits):
     importance = torch.stack([part.sum(0) for part in p.split(LENGTHS)])
     first = torch.tensor(PREFERS_FIRST).view(-1, 1)
     matches = torch.cat(((first == 1).repeat(1, EXPERTS // 2), (first == 0).repeat(1, EXPERTS // 2)), -1)
-    x = (importance * torch.where(matches, 1.0 + DELTA, 1.0 - DELTA)).flatten()
+    x = (importance * (1.0 + DELTA * (2.0 * matches.double() - 1.0))).flatten()
     return x.var() / (x.mean() ** 2 + 1e-10)
 
 

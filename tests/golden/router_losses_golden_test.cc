@@ -166,9 +166,9 @@ TEST_P(RouterLossesGolden, ValueAndGradientAreThoseOfPyTorch) {
     auxiliary.share_RE = expert_shares(given.statistics().counts_RE, given.statistics().num_tokens,
                                        given.adapters(), given.rule());
   }
-  // LoRAMoE adds 1e-10 to the square of the mean, which is above 0.1 here.
+  // LoRAMoE adds 1e-10 to the square of the mean, which is 0.3 here.
   EXPECT_NEAR(factor * value, of.at("loss").get<double>(),
-              name == "loramoe_sum" ? 1e-8 : kTolerance);
+              name == "loramoe_sum" ? 1e-9 : kTolerance);
   const std::vector<Tensor> gradients = given.gradients(auxiliary);
   for (size_t r = 0; r < gradients.size(); ++r) {
     const Tensor expected = tensor_of(of.at("gradient").at(r));
