@@ -38,7 +38,9 @@ TEST(Presets, AllLoad) {
   }
   EXPECT_THAT(files,
               ::testing::IsSupersetOf({"ming-moe.yaml", "lora.yaml", "medqwen3-multitask.yaml",
-                                       "smollm2-multitask.yaml", "mixlora.yaml", "mola.yaml"}));
+                                       "smollm2-multitask.yaml", "mixlora.yaml", "mola.yaml",
+                                       "medcare.yaml", "hydralora.yaml", "loramoe.yaml",
+                                       "adamole.yaml", "moelora.yaml", "dora.yaml"}));
 }
 
 TEST(Presets, MingMoeIsTheDefaultButForThePrecision) {
@@ -72,6 +74,30 @@ TEST(Presets, MolaHasExpertsOnEveryLinear) {
   EXPECT_FALSE(adapter.router().bias());
   EXPECT_EQ(adapter.targets().q_proj(), TargetsConfig::experts);
   EXPECT_EQ(adapter.targets().down_proj(), TargetsConfig::experts);
+}
+
+TEST(Presets, MedCareIsMingMoeWithSharedExperts) {
+  EXPECT_THAT(config_difference(load_preset("ming-moe.yaml"), load_preset("medcare.yaml")),
+              ElementsAre("adapter.router.gate: topk_softmax -> softmax_topk_renorm",
+                          "adapter.shared_experts: 0 -> 2"));
+}
+
+TEST(Presets, HydraLoraAndLoraMoeUseAllExpertsOfTheMlp) {
+  for (const char* file : {"hydralora.yaml", "loramoe.yaml"}) {
+    const AdapterConfig adapter = load_preset(file).adapter();
+    EXPECT_EQ(adapter.router().gate(), RouterConfig::dense_softmax) << file;
+    EXPECT_EQ(adapter.targets().q_proj(), TargetsConfig::frozen) << file;
+    EXPECT_EQ(adapter.targets().down_proj(), TargetsConfig::experts) << file;
+    EXPECT_EQ(adapter.shared_a(), file == std::string("hydralora.yaml")) << file;
+    EXPECT_EQ(adapter.router().localized_balance().coef() > 0, !adapter.shared_a()) << file;
+  }
+}
+
+TEST(Presets, AdaMoleHasAThresholdOnTheAttention) {
+  const AdapterConfig adapter = load_preset("adamole.yaml").adapter();
+  EXPECT_EQ(adapter.router().gate(), RouterConfig::threshold);
+  EXPECT_EQ(adapter.targets().q_proj(), TargetsConfig::experts);
+  EXPECT_EQ(adapter.targets().down_proj(), TargetsConfig::frozen);
 }
 
 TEST(Presets, DemoNeedsNothingBesides) {
