@@ -15,6 +15,9 @@ namespace molora {
 namespace {
 
 constexpr int64_t kMostParts = 10;
+// How far above the limit an expert of a collapsed router must be to count as alive: an alarm does
+// not come and go with a load that is about at the limit.
+constexpr double kWellAbove = 2.0;
 // Where the load is a sum of probabilities it is kept in parts of a token.
 constexpr double kPartsOfToken = 1024.0;
 
@@ -155,11 +158,11 @@ std::vector<RouterAlarm> RouterHealth::judge(int64_t steps_done) {
     if (steps_ < judged_from_[index(r)]) continue;
     RouterAlarm alarm{.step = steps_done, .router = r, .name = name(r), .action = config_.action()};
     alarm.load = load(r);
-    alarm.dead = dead_of(r, alarm.load);
+    const bool was_collapsed = since != 0;
+    alarm.dead = dead_of(r, alarm.load, was_collapsed ? kWellAbove : 1.0);
     const auto experts = static_cast<double>(routers_[index(r)].num_experts);
     const bool has_collapsed =
         static_cast<double>(alarm.dead.size()) > config_.collapsed_above() * experts;
-    const bool was_collapsed = since != 0;
     if (has_collapsed && !was_collapsed) since = steps_done;
     alarm.since = since;
     if (!has_collapsed) since = 0;
@@ -206,12 +209,13 @@ std::vector<double> RouterHealth::load(int64_t router) const {
 }
 
 std::vector<int64_t> RouterHealth::dead(int64_t router) const {
-  return dead_of(router, load(router));
+  return dead_of(router, load(router), 1.0);
 }
 
-std::vector<int64_t> RouterHealth::dead_of(int64_t router, const std::vector<double>& load) const {
+std::vector<int64_t> RouterHealth::dead_of(int64_t router, const std::vector<double>& load,
+                                           double factor) const {
   const double limit =
-      config_.dead_below() / static_cast<double>(routers_[index(router)].num_experts);
+      factor * config_.dead_below() / static_cast<double>(routers_[index(router)].num_experts);
   std::vector<int64_t> dead;
   for (size_t e = 0; e < load.size(); ++e) {
     if (load[e] < limit) dead.push_back(static_cast<int64_t>(e));

@@ -4,9 +4,9 @@
 // A window of steps slides over the run in at most ten parts of equal length; at the end of each
 // part every router is judged by the sums of the parts. An expert is dead when its share of the
 // load is below dead_below / experts, a router has collapsed when more than collapsed_above of its
-// experts are dead. The load is fed with whole numbers that are equal on every rank, so that every
-// rank comes to the same decisions without asking, and a resumed run to those of one that was never
-// stopped.
+// experts are dead, and has recovered when that is over with twice dead_below. The load is fed with
+// whole numbers that are equal on every rank, so that every rank comes to the same decisions
+// without asking, and a resumed run to those of one that was never stopped.
 #pragma once
 
 #include <cstdint>
@@ -80,7 +80,8 @@ class RouterHealth {
   static size_t index(int64_t router) { return static_cast<size_t>(router); }
   void add_load(Part& part, const Tensor& counts_RE, const Tensor& prob_sum_RE) const;
   std::vector<RouterAlarm> judge(int64_t steps_done);
-  std::vector<int64_t> dead_of(int64_t router, const std::vector<double>& load) const;
+  std::vector<int64_t> dead_of(int64_t router, const std::vector<double>& load,
+                               double factor) const;
   int64_t window_steps() const { return part_steps_ * num_parts_; }
 
   RouterHealthConfig config_;

@@ -76,6 +76,8 @@ class BenchE2E(Job):
         _, log = self.run_molora("bench", self.config, *FEW, "--sequences-per-row", 17, expect=EXIT_CONFIG)
         self.assertIn("a sequence has at least two tokens", log)
 
+
+class CalibrationE2E(Job):
     def test_calibration_writes_what_the_planner_reads(self):
         path = self.folder / "machine.yaml"
         self.run_molora("bench", "--calibrate", path, "--ranks", 2)

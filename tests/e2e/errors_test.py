@@ -8,6 +8,10 @@ from molora_job import DATA, EXIT_CONFIG, EXIT_STORAGE, MODEL, ROOT, Job, ranks_
 
 
 class ErrorsE2E(Job):
+    def copy_of_a_run(self, steps):
+        """A run of so many steps, `run`, that may be written to."""
+        shutil.copytree(self.trained_once(f"run-{steps}", 1, f"train.max_steps={steps}"), self.folder / "run")
+
     def complain(self, *arguments, expect=EXIT_CONFIG):
         _, log = self.run_molora(*arguments, expect=expect)
         return log
@@ -47,7 +51,7 @@ class ErrorsE2E(Job):
         self.assertIn("truncated", log)
 
     def test_another_base_model_is_refused_with_both_fingerprints(self):
-        self.train("run", 1, "train.max_steps=2")
+        self.copy_of_a_run(2)
         model = self.folder / "model"
         shutil.copytree(ROOT / MODEL, model)
         weights = model / "model.safetensors"
@@ -62,7 +66,7 @@ class ErrorsE2E(Job):
         self.assertIn("fingerprint", log)
 
     def test_the_same_weights_in_another_model_are_refused(self):
-        self.train("run", 1, "train.max_steps=2")
+        self.copy_of_a_run(2)
         model = self.folder / "model"
         shutil.copytree(ROOT / MODEL, model)
         config = model / "config.json"
@@ -76,19 +80,19 @@ class ErrorsE2E(Job):
         self.assertIn("rms_norm_eps", log)
 
     def test_resume_none_does_not_mix_with_an_old_run(self):
-        self.train("run", 1, "train.max_steps=1")
+        self.copy_of_a_run(1)
         log = self.complain(*self.train_arguments("run"), "--resume", "none")
         self.assertIn("holds checkpoints up to step 1", log)
 
     def test_only_damaged_checkpoints_never_mean_a_silent_fresh_start(self):
-        self.train("run", 1, "train.max_steps=1")
+        self.copy_of_a_run(1)
         for manifest in (self.folder / "run/checkpoints").glob("*/manifest.pb"):
             manifest.write_bytes(b"x")
         log = self.complain(*self.train_arguments("run"), expect=EXIT_STORAGE)
         self.assertIn("none of the 1 checkpoints", log)
 
     def test_changed_fields_are_refused_on_resume_unless_they_are_allowed_or_harmless(self):
-        self.train("run", 1, "train.max_steps=1")
+        self.copy_of_a_run(1)
         changed = ("train.max_steps=2", "train.learning_rate=0.001", "checkpoint.every=7")
         log = self.complain(*self.train_arguments("run", 1, *changed))
         self.assertIn("train.max_steps: 1 -> 2\n  train.learning_rate: 0.005 -> 0.001\n", log)
@@ -99,7 +103,7 @@ class ErrorsE2E(Job):
         self.assertIn("changed since the checkpoint, as --allow-change allows: train.learning_rate: 0.005 -> 0.001", log)
 
     def test_other_data_are_refused_on_resume_unless_they_are_allowed(self):
-        self.train("run", 1, "train.max_steps=1")
+        self.copy_of_a_run(1)
         data = self.folder / "other.jsonl"
         lines = (ROOT / DATA / "dev.jsonl").read_text().splitlines(keepends=True)
         data.write_text("".join(lines[1:]))

@@ -94,14 +94,12 @@ class FaultCase(TinyJob):
             self.assertIn(text, last)
         return reason, output
 
-    def check_recovery(self, name, fault, num_faults=1, overrides=()):
+    def check_recovery(self, name, fault, num_faults=1):
         """A run that is restarted comes to the bits of one that was left alone."""
-        output = self.run_with(name, fault, "supervisor.max_restarts=3", *overrides, expect=EXIT_DONE)
+        output = self.run_with(name, fault, "supervisor.max_restarts=3", expect=EXIT_DONE)
         self.assertEqual(len(self.reasons(name)), num_faults, output)
         self.assertFalse((self.folder / name / "reason.json").exists())
-        if not (self.folder / "whole").exists():
-            self.train_to_the_end("whole", *overrides)
-        self.assert_same_run(name, "whole")
+        self.assert_same_run(name, self.trained_once("whole", self.RANKS))
         return output
 
 
@@ -116,6 +114,7 @@ class FaultE2E(FaultCase):
         self.assertEqual(int(reason["step"]), 14)
         self.assertEqual(int(reason["saved_step"]), 10)
         self.assertIn("signal 9", reason["sentence"])
+        self.check_rank_files("killed")
 
     def test_stopped_rank_is_found_in_its_deadline(self):
         process = self.start_with("stopped", "step=14,rank=1,phase=forward,kind=stop", "supervisor.max_restarts=3")
@@ -132,8 +131,7 @@ class FaultE2E(FaultCase):
         self.assertIn("stopped", reason["sentence"])
         self.assertGreater(int(reason["sequence"]), 0)
         self.assertTrue(reason["operation"])
-        self.train_to_the_end("whole")
-        self.assert_same_run("stopped", "whole")
+        self.assert_same_run("stopped", self.trained_once("whole", self.RANKS))
         self.assert_nothing_left("stopped")
 
     def test_skipped_collective_is_named(self):
@@ -142,8 +140,8 @@ class FaultE2E(FaultCase):
         self.assertEqual((reason["exit_code"], reason.get("rank")), (EXIT_PEER, 1), reason)
         self.assertIn("gradient sums", reason["place"] + reason["sentence"])
 
-    def test_exception_in_each_phase(self):
-        for phase, step in (("forward", 14), ("backward", 14), ("save", 20), ("evaluate", 15)):
+    def test_exception_in_a_step_a_save_and_an_evaluation(self):
+        for phase, step in (("forward", 14), ("save", 20), ("evaluate", 15)):
             with self.subTest(phase=phase):
                 overrides = ("eval.every=5", "eval.at_start=false", "data.eval=[tests/assets/data/multitask/dev.jsonl]",
                              "eval.max_samples_per_task=1") if phase == "evaluate" else ()
@@ -169,9 +167,9 @@ class FaultE2E(FaultCase):
                                    says=("signal 11",))
         self.assertIn("SIGSEGV", output)
 
-    def test_rank_files_and_the_launchers_words(self):
-        self.check_recovery("logs", "step=14,rank=1,phase=backward,kind=kill")
-        logs = self.folder / "logs" / "logs"
+    def check_rank_files(self, name):
+        """Both starts are in the file of each rank, and what the launcher said is kept."""
+        logs = self.folder / name / "logs"
         for rank in range(self.RANKS):
             text = (logs / f"rank-{rank}.log").read_text()
             self.assertEqual(text.count("--- start"), 2, text)
@@ -205,11 +203,11 @@ class FaultLimitsE2E(FaultCase):
         self.assertIn("started again 2 times", output.rstrip().splitlines()[-1])
 
     def test_progress_resets_the_budget(self):
-        faults = ";".join(fault for a, s in ((1, 8), (2, 12), (3, 16))
+        faults = ";".join(fault for a, s in ((1, 8), (2, 12))
                           for fault in (*self.pauses_before(s, a, a % 2),
                                         f"attempt={a},step={s},rank={a % 2},phase=update,kind=kill"))
         self.run_with("budget", faults, "supervisor.max_restarts=1", "checkpoint.every=4", expect=EXIT_DONE)
-        self.assertEqual([int(r["saved_step"]) for r in self.reasons("budget")], [4, 8, 12])
+        self.assertEqual([int(r["saved_step"]) for r in self.reasons("budget")], [4, 8])
 
     def test_supervisor_killed_takes_all_along(self):
         process = self.start_with("orphans", "")

@@ -82,9 +82,8 @@ class LayoutsE2E(Job):
         self.train("run", ranks, f"train.max_steps={STEPS}", *layout)
         prompt = ["generate", self.folder / "run", "--prompt", "What is anaemia?",
                   "--max-new-tokens", 12, "--temperature", 0]
-        answers = [self.run_molora(*prompt, "--ranks", n)[0] for n in (1, 2, 4)]
-        self.assertEqual(answers[0], answers[1])
-        self.assertEqual(answers[0], answers[2])
+        answers = [self.run_molora(*prompt, "--ranks", n)[0] for n in (1, 4)]
+        self.assertEqual(*answers)
         tables = []
         for n in (1, 4):
             self.run_molora("eval", self.folder / "run", "--data", "tests/assets/data/multitask/dev.jsonl",

@@ -100,6 +100,18 @@ class Job(unittest.TestCase):
         self.config = self.folder / "run.yaml"
         self.config.write_text(SMALL_RUN)
 
+    def trained_once(self, name, ranks=1, *overrides):
+        """The folder of a run that the first test of the class to ask for it trains; not to be written to."""
+        cls = type(self)
+        if "shared_folder" not in vars(cls):
+            folder = tempfile.TemporaryDirectory(prefix="molora-e2e-", dir=self.PARENT_FOLDER)
+            cls.addClassCleanup(folder.cleanup)
+            cls.shared_folder = pathlib.Path(folder.name)
+        run = cls.shared_folder / name
+        if not run.exists():
+            self.train(run, ranks, *overrides)
+        return run
+
     def command(self, *arguments):
         return [MOLORA, *map(str, arguments)]
 

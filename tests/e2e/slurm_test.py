@@ -79,8 +79,9 @@ class SlurmE2E(SlurmJob):
         program = self.folder / "program"
         program.write_text("#!/bin/sh\nexit $2\n")
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
-        for code in (64, 70, 71, 74, 76, 137):
-            job = self.submit("single_node.sbatch", code, MOLORA_PROGRAM=str(program))
+        codes = (64, 70, 71, 74, 76, 137)
+        jobs = [self.submit("single_node.sbatch", code, MOLORA_PROGRAM=str(program)) for code in codes]
+        for code, job in zip(codes, jobs):
             self.wait_for_end(job, "FAILED")
             self.assertEqual((self.job(job)["ExitCode"], self.job(job)["Restarts"]), (f"{code}:0", "0"), self.log(job))
             self.assertIn(f"ended with code {code}", self.log(job))

@@ -10,6 +10,10 @@ KEEP_ALL = "checkpoint.keep_last=5"
 class StorageE2E(TinyJob):
     PARENT_FOLDER = MEMORY
 
+    def whole(self):
+        """A run that nothing disturbs."""
+        return self.trained_once("whole", self.RANKS, KEEP_ALL)
+
     def steps_saved(self, name):
         return [int(folder.name[5:]) for folder in sorted(self.checkpoints(name).glob("step-????????"))]
 
@@ -21,12 +25,11 @@ class StorageE2E(TinyJob):
         self.assertIn(f"the checkpoint of step {SECOND} ", errors[0])
         self.assertIn("training goes on", errors[0])
         self.assertEqual(self.steps_saved(name), [FIRST, LAST])
-        self.assertEqual(self.whole_tensors(name, FIRST), self.whole_tensors("whole", FIRST))
-        self.assert_same_run(name, "whole")
+        self.assertEqual(self.whole_tensors(name, FIRST), self.whole_tensors(self.whole(), FIRST))
+        self.assert_same_run(name, self.whole())
         return errors[0]
 
     def test_the_full_disk_of_one_rank_costs_one_save(self):
-        self.train_to_the_end("whole", KEEP_ALL)
         for kind, operation, reason in (("enospc", "write", "No space left on device"),
                                         ("eio", "fsync", "Input/output error")):
             with self.subTest(kind):
@@ -37,7 +40,6 @@ class StorageE2E(TinyJob):
                 self.assertIn(reason, error)
 
     def test_a_commit_that_fails_costs_one_save(self):
-        self.train_to_the_end("whole", KEEP_ALL)
         error = self.fail_second_save("manifest", {"kind": "enospc", "rank": 0, "op": "write", "nth": 1,
                                                    "path": "manifest.pb"})
         self.assertIn("manifest.pb", error)
@@ -47,7 +49,6 @@ class StorageE2E(TinyJob):
         self.assertIn(f"cannot rename to step-{SECOND:08}", error)
 
     def test_a_full_disk_at_the_end_is_the_failure_of_the_run(self):
-        self.train_to_the_end("whole", KEEP_ALL)
         fault = {"kind": "enospc", "rank": 1, "op": "write", "path": "adapter-00001", "begin": f"step-{LAST:08}"}
         log = self.train_to_the_end("full", KEEP_ALL, fault=fault, expect=EXIT_STORAGE)
         for words in (f"the checkpoint of step {LAST} ", "rank 1: ", "adapter-00001.safetensors: cannot write",
@@ -56,7 +57,7 @@ class StorageE2E(TinyJob):
         self.assertEqual(self.steps_saved("full"), [FIRST, SECOND])
         self.assert_nothing_left_over("full")
         self.assertEqual(self.resumed_step(self.train_to_the_end("full", KEEP_ALL)), SECOND)
-        self.assert_same_run("full", "whole")
+        self.assert_same_run("full", self.whole())
 
     def test_a_writer_slower_than_the_interval_passes_saves_over(self):
         every = ("checkpoint.every=2", f"checkpoint.keep_last={TINY_STEPS}")
@@ -70,9 +71,8 @@ class StorageE2E(TinyJob):
         self.assert_same_run("slow", "whole")
 
     def test_writes_that_take_half_of_the_bytes_change_nothing(self):
-        self.train_to_the_end("whole")
         self.train_to_the_end("short", fault={"kind": "short", "op": "write"})
-        self.assert_same_run("short", "whole")
+        self.assert_same_run("short", self.whole())
 
 
 SAVE = f"step-{SECOND:08}"
@@ -94,19 +94,34 @@ PHASES = {
 }
 
 
-class CoordinatorE2E(TinyJob):
+# One for each thing that is written, on both sides of the commit.
+SOME_PHASES = ("write its file", "write the manifest", "commit", "have committed", "remove the rest of the old one")
+
+
+class CoordinatorCase(TinyJob):
     PARENT_FOLDER = MEMORY
 
-    def test_killed_in_each_phase_of_a_save(self):
+    def check(self, phases):
         self.train_to_the_end("whole")
-        for number, (phase, (fault, found)) in enumerate(PHASES.items()):
+        for number, phase in enumerate(phases):
             with self.subTest(f"about to {phase}"):
+                fault, found = PHASES[phase]
                 name = f"phase-{number}"
                 fault = {"kind": "kill", "rank": 0, "begin": SAVE, "nth": 1, **fault}
                 self.train_until_killed(name, {key: value for key, value in fault.items() if value is not None})
                 self.assertEqual(self.resumed_step(self.train_to_the_end(name)), found)
                 self.assert_same_run(name, "whole")
                 self.forget(name)
+
+
+class CoordinatorE2E(CoordinatorCase):
+    def test_killed_in_some_phases_of_a_save(self):
+        self.check(SOME_PHASES)
+
+
+class CoordinatorLongE2E(CoordinatorCase):
+    def test_killed_in_each_phase_of_a_save(self):
+        self.check(PHASES)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 // Evaluation and generation of every layout against one process, on rank threads
 // (support/inference_oracle.h says what is compared). Sequence parallelism is on where it can be:
 // inference goes without it, on the same weights.
+#include "multirank/oracle_cases.h"
 #include "support/inference_oracle.h"
 
 namespace molora {
@@ -8,22 +9,27 @@ namespace {
 
 using testing::all_layouts;
 using testing::InferenceOracle;
+using testing::layout_of;
 using testing::RunShape;
 using testing::text_of;
 
-void expect_all(int world, const std::vector<int>& tps) {
+void expect(const std::vector<RunShape>& shapes) {
   const InferenceOracle oracle;
-  for (const RunShape& shape : all_layouts(world, tps)) {
-    EXPECT_EQ(oracle.fault(shape), "") << text_of(shape);
-  }
+  for (const RunShape& shape : shapes) EXPECT_EQ(oracle.fault(shape), "") << text_of(shape);
 }
 
-TEST(InferenceLayouts, OneRank) { expect_all(1, {1}); }
-TEST(InferenceLayouts, TwoRanks) { expect_all(2, {1, 2}); }
-TEST(InferenceLayouts, FourRanks) { expect_all(4, {1, 2, 4}); }
+TEST(InferenceLayouts, OneRank) { expect(all_layouts(1, {1})); }
+TEST(InferenceLayouts, TwoRanks) { expect(all_layouts(2, {1, 2})); }
+TEST(InferenceLayouts, FourRanks) { expect(testing::few_layouts()); }
 
 // More data ranks than work: some only help.
-TEST(InferenceLayouts, EightRanks) { expect_all(8, {2}); }
+TEST(InferenceLayouts, EightRanks) {
+  expect({layout_of({8, 2, 8}, true, ExchangeMode::kTokens),
+          layout_of({8, 2, 1}, false, ExchangeMode::kReplicate)});
+}
+
+TEST(InferenceLayoutsAll, FourRanks) { expect(all_layouts(4, {1, 2, 4})); }
+TEST(InferenceLayoutsAll, EightRanks) { expect(all_layouts(8, {2})); }
 
 }  // namespace
 }  // namespace molora

@@ -82,6 +82,16 @@ TEST_F(RouterHealthFacts, RecoveryEndsTheAlarm) {
   EXPECT_FALSE(watched.has_collapsed());
 }
 
+// Dead below 0.0125; alive again from 0.025 on, which is 2 of 80.
+TEST_F(RouterHealthFacts, ALoadAboutAtTheLimitDoesNotEndTheAlarm) {
+  health().set_collapsed_above(0.4);
+  RouterHealth watched = watch();
+  for (int64_t i = 1; i <= 4; ++i) (void)step(watched, i, 10);
+  EXPECT_THAT(step(watched, 5, 9), IsEmpty());
+  EXPECT_THAT(step(watched, 6, 9), SizeIs(1));
+  EXPECT_FALSE(watched.has_collapsed());
+}
+
 TEST_F(RouterHealthFacts, WhatBeganAnewIsJudgedAfterAWholeWindow) {
   health().set_collapsed_above(0.4);
   health().set_action(RouterHealthConfig::revive);
