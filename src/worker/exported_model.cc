@@ -25,10 +25,12 @@ std::string meaning_text(const AdapterConfig& adapter) {
     if (spec.kind == TargetsConfig::frozen) continue;
     linears.push_back(
         fmt::format("{} of rank {} times {}", linear_name(kind), spec.lora_rank, spec.scale));
+    if (spec.is_dora) linears.back() += " with magnitudes";
     if (!spec.is_mixture()) continue;
     linears.back() += fmt::format(" in {} of {} experts by {}", spec.experts_per_token,
                                   spec.num_experts, RouterConfig::Gate_Name(spec.gate));
     if (spec.gate == RouterConfig::top_p) linears.back() += fmt::format(" {}", spec.top_p_mass);
+    if (spec.selection == RouterConfig::sampled) linears.back() += ", drawn";
     if (spec.is_of_block()) linears.back() += ", each a whole MLP";
   }
   return fmt::format("{}", fmt::join(linears, ", "));

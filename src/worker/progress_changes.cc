@@ -23,6 +23,10 @@ std::string number_text(const Progress& progress, const FieldDescriptor& field) 
   return fmt::format("{}", reflection.GetDouble(progress, &field));
 }
 
+std::string message_bytes(const Progress& progress, const FieldDescriptor& field) {
+  return progress.GetReflection()->GetMessage(progress, &field).SerializeAsString();
+}
+
 }  // namespace
 
 std::vector<std::string> progress_changes(const Progress& a, const Progress& b) {
@@ -31,6 +35,12 @@ std::vector<std::string> progress_changes(const Progress& a, const Progress& b) 
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
     if (field.is_repeated()) continue;
+    if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+      if (message_bytes(a, field) != message_bytes(b, field)) {
+        lines.push_back(fmt::format("{}: differs", std::string(field.name())));
+      }
+      continue;
+    }
     const std::string before = number_text(a, field);
     const std::string after = number_text(b, field);
     if (before == after) continue;

@@ -40,15 +40,16 @@ def for_model(overrides):
     return fitted
 
 
-class FamilyE2E(Job):
+class FamilyCase(Job):
     def losses(self, name):
         return [line["loss"] for line in self.steps(name)]
 
-    def test_every_member_trains_on_two_ranks_as_on_one_and_resumes_to_the_same_bits(self):
+    def check_members(self, members):
+        """Each trains on two ranks as on one, and resumes to the same bits."""
         self.train("plain", 1, *SHORT)
-        for member, overrides in MEMBERS.items():
+        for member in members:
             with self.subTest(member):
-                overrides = [*SHORT, *for_model(overrides)]
+                overrides = [*SHORT, *for_model(MEMBERS[member])]
                 self.train(f"{member}-1", 1, *overrides)
                 self.train(f"{member}-2", 2, *overrides, "parallel.tensor_parallel=2")
                 one, two = self.losses(f"{member}-1"), self.losses(f"{member}-2")
@@ -62,6 +63,16 @@ class FamilyE2E(Job):
                 shutil.rmtree(self.step_folder(f"{member}-2", 4))
                 self.train(f"{member}-2", 2, *overrides, "parallel.tensor_parallel=2")
                 self.assertEqual(self.checkpoint_bytes(f"{member}-2", 4), last)
+
+
+class FamilyLongE2E(FamilyCase):
+    def test_every_member_on_two_ranks_and_resumed(self):
+        self.check_members(MEMBERS)
+
+
+class FamilyE2E(FamilyCase):
+    def test_members_with_other_tensors_on_two_ranks_and_resumed(self):
+        self.check_members(["mola", "dora"])
 
     def test_dora_begins_as_the_base(self):
         overrides = [*SHORT, f"data.eval=[{DEV}]", "eval.max_samples_per_task=2"]

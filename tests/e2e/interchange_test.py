@@ -221,7 +221,7 @@ class RefusedExportsE2E(InterchangeCase):
     def test_configurations_that_disagree_or_are_not_known(self):
         for file, change, words in (
                 ("adapter_config.json", {"r": 8}, "of rank 8"),
-                ("adapter_config.json", {"use_dora": True}, "use_dora: expected it not to be used"),
+                ("adapter_config.json", {"use_dora": True}, "q_proj of rank 4 times 2 with magnitudes"),
                 ("adapter_config.json", {"peft_type": "IA3"}, "peft_type"),
                 ("config.json", {"num_experts_per_token": 1}, "in 1 of 4 experts"),
                 ("config.json", {"share_expert": True}, "share_expert: expected false"),

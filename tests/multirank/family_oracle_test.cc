@@ -12,32 +12,35 @@ using testing::Oracle;
 using testing::RunShape;
 using testing::SpecialCase;
 
+std::vector<RunShape> grouped(std::vector<RunShape> shapes) {
+  for (RunShape& shape : shapes) shape.layout.expert_ways = all_linears(ExpertWay::kGrouped);
+  return shapes;
+}
+
 class FamilyOracle : public ::testing::TestWithParam<SpecialCase> {};
+class FamilyOracleAll : public FamilyOracle {};  // slow
 
 TEST_P(FamilyOracle, LayoutsEqualOneRank) {
   const Oracle oracle(GetParam().of);
+  oracle.expect(testing::fewest_layouts());
+  oracle.expect(grouped({testing::layout_of({4, 2, 4}, true, ExchangeMode::kTokens),
+                         testing::layout_of({4, 2, 1}, true, ExchangeMode::kRank)}));
+  RunShape fixed = testing::layout_of({4, 2, 1}, false, ExchangeMode::kRank);
+  fixed.layout.has_fixed_shapes = true;
+  oracle.expect({fixed});
+}
+
+TEST_P(FamilyOracleAll, LayoutsEqualOneRank) {
+  const Oracle oracle(GetParam().of);
   oracle.expect(few_layouts());
-  oracle.expect(GetParam().more_layouts);
+  oracle.expect(grouped(few_layouts()));
 }
 
-TEST_P(FamilyOracle, GroupedExpertsEqualOneRank) {
-  const Oracle oracle(GetParam().of);
-  for (RunShape shape : few_layouts()) {
-    if (!shape.layout.has_sequence_parallel) continue;  // the others go the same way without it
-    shape.layout.expert_ways = all_linears(ExpertWay::kGrouped);
-    oracle.expect({shape});
-  }
-}
-
-TEST_P(FamilyOracle, FixedShapesEqualOneRank) {
-  const Oracle oracle(GetParam().of);
-  RunShape shape = testing::layout_of({4, 2, 1}, false, ExchangeMode::kRank);
-  shape.layout.has_fixed_shapes = true;
-  oracle.expect({shape});
-}
-
+const auto name_of = [](const auto& member) { return member.param.name; };
 INSTANTIATE_TEST_SUITE_P(Members, FamilyOracle, ::testing::ValuesIn(testing::family_cases()),
-                         [](const auto& member) { return member.param.name; });
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Members, FamilyOracleAll, ::testing::ValuesIn(testing::family_cases()),
+                         name_of);
 
 }  // namespace
 }  // namespace molora

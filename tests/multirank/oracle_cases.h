@@ -62,6 +62,17 @@ inline std::vector<RunShape> few_layouts() {
   return shapes;
 }
 
+// Every mode once, with sequence parallelism or without.
+inline std::vector<RunShape> fewest_layouts() {
+  std::vector<RunShape> shapes;
+  for (const ExchangeMode mode : kExchangeModes) {
+    const bool is_even = shapes.size() % 2 == 0;
+    shapes.push_back(is_even ? layout_of({4, 2, 4}, true, mode)
+                             : layout_of({4, 4, 2}, false, mode));
+  }
+  return shapes;
+}
+
 struct SpecialCase {
   std::string name;
   OracleCase of;

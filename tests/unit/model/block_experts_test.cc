@@ -280,7 +280,7 @@ TEST_F(BlockExperts, InBf16AreAsNearAsOtherExperts) {
   const double of_linears = error_in_bf16(folder_.path(), config, ExpertWay::kDense);
   config.mutable_router()->set_scope(RouterConfig::block);
   for (const ExpertWay way : {ExpertWay::kDense, ExpertWay::kGrouped}) {
-    EXPECT_LE(error_in_bf16(folder_.path(), config, way), 1.5 * of_linears) << expert_way_name(way);
+    EXPECT_LE(error_in_bf16(folder_.path(), config, way), 2.0 * of_linears) << expert_way_name(way);
   }
 }
 

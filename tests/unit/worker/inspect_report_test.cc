@@ -310,6 +310,12 @@ TEST(ProgressChanges, NameEachNumber) {
   b.set_step(2);
   b.set_best_eval_loss(0.5);
   EXPECT_THAT(progress_changes(a, b), ElementsAre("step: 1 -> 2", "best_eval_loss: (none) -> 0.5"));
+  // Of a message that it is not the same.
+  b.mutable_router_health()->set_steps(7);
+  EXPECT_THAT(progress_changes(a, b), ElementsAre("step: 1 -> 2", "best_eval_loss: (none) -> 0.5",
+                                                  "router_health: differs"));
+  a.mutable_router_health()->set_steps(7);
+  EXPECT_THAT(progress_changes(a, b), ElementsAre("step: 1 -> 2", "best_eval_loss: (none) -> 0.5"));
 }
 
 TEST(InspectCommand, OneRankSpeaksAndAllEnd) {
