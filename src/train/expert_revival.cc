@@ -34,8 +34,9 @@ class Reviver {
   }
 
   void revive(const Revival& revival) {
+    const std::string router = router_path(revival.router);
     for (const LinearAdapter& linear : parts_.adapters.linears()) {
-      if (linear.router_index != revival.router) continue;
+      if (linear.router_path() != router) continue;  // of a whole MLP three linears have the same
       Revival of_linear = revival;
       const auto& frozen = linear.spec.frozen_experts;
       std::erase_if(of_linear.dead, [&](int64_t expert) {
@@ -45,20 +46,28 @@ class Reviver {
       if (!linear.spec.has_shared_A) copy_rows(linear.path + ".lora_A", of_linear, Copy::kChanged);
       copy_rows(linear.path + ".lora_B", of_linear, Copy::kChanged);
       if (linear.router_weight.defined()) {
-        copy_rows(linear.path + ".router.weight", of_linear, Copy::kChanged);
-        copy_rows(linear.path + ".router.bias", of_linear, Copy::kExact);
+        copy_rows(router + ".router.weight", of_linear, Copy::kChanged);
+        copy_rows(router + ".router.bias", of_linear, Copy::kExact);
       }
       if (linear.task_weight.defined()) {
         // Of all linears, whose routers have made the same choices: each time the same numbers.
         copy_rows("task_router.weight", of_linear, Copy::kChanged);
       }
       if (linear.choice_bias.defined()) {
-        copy_rows(linear.path + ".router.choice_bias", of_linear, Copy::kExact);
+        copy_rows(router + ".router.choice_bias", of_linear, Copy::kExact);
       }
     }
   }
 
  private:
+  std::string router_path(int64_t router) const {
+    for (const LinearAdapter& linear : parts_.adapters.linears()) {
+      if (linear.router_index == router) return linear.router_path();
+    }
+    MOLORA_CHECK(false, "router {}", router);
+    return {};
+  }
+
   // Rows of dimension 0 are experts.
   void copy_rows(const std::string& name, const Revival& revival, Copy copy) {
     const auto found = parameters_.find(name);

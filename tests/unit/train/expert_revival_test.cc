@@ -18,6 +18,10 @@ class ExpertRevival : public ::testing::Test {
     config_.set_num_experts(5);
     config_.mutable_router()->set_bias_update_rate(0.1);
     config_.add_frozen_experts(4);
+    make();
+  }
+
+  void make() {
     trained_.emplace(folder_.path(), config_, Mesh::single(), testing::LoadedLayout{}, at::kDouble,
                      testing::TrainedModel::Options{});
     testing::randomize(trained_->adapters(), 21, 0.1);
@@ -70,6 +74,27 @@ TEST_F(ExpertRevival, DeadExpertsAndTheirRowsAreNearTheSourceAndEachOther) {
     }
     EXPECT_EQ(value[0].equal(value[3]), is_bias) << name;
   }
+}
+
+// One router for gate, up and down: all three parts of an expert begin anew with its rows.
+TEST_F(ExpertRevival, AnExpertThatIsAWholeMlpBeginsAnewAsAWhole) {
+  config_.mutable_router()->set_scope(RouterConfig::block);
+  make();
+  const auto before = values();
+  revive(6);
+  size_t num_changed = 0;
+  for (const auto& [name, value] : values()) {
+    const Tensor& old = before.at(name);
+    if (!name.starts_with("layers.1.mlp.")) {
+      EXPECT_TRUE(value.equal(old)) << name << " is of another router";
+      continue;
+    }
+    ++num_changed;
+    EXPECT_TRUE(value[1].equal(old[1])) << name;
+    EXPECT_FALSE(value[0].equal(old[0])) << name;
+    EXPECT_LT((value[0] / old[2] - 1.0).abs().max().item<double>(), 0.06) << name;
+  }
+  EXPECT_EQ(num_changed, 9u);  // A and B of three linears; weight, bias and choice bias
 }
 
 TEST_F(ExpertRevival, MomentsOfWhatBeginsAnewAreZero) {
