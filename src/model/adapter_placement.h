@@ -43,17 +43,17 @@ struct AdapterSpec {
   // softmax_topk_renorm is there as topk_softmax, which gives the same numbers.
   RouterConfig::Gate gate = RouterConfig::topk_softmax;
   RouterConfig::Selection selection = RouterConfig::highest;
-  double top_p_mass = 0.0;                   // of the gate top_p
-  double threshold_max = 0.0;                // of the gate threshold
-  bool has_shared_A = false;                 // one A for all experts (HydraLoRA)
-  bool is_dora = false;                      // of a plain LoRA
-  int64_t heads = 1;                         // sub-tokens of a token, routed each by itself
-  bool is_block = false;                     // experts are whole MLPs with one router (MixLoRA)
+  double top_p_mass = 0.0;        // of the gate top_p
+  double threshold_max = 0.0;     // of the gate threshold
+  bool has_shared_A = false;      // one A for all experts (HydraLoRA)
+  bool is_dora = false;           // of a plain LoRA
+  int64_t heads = 1;              // sub-tokens of a token, routed each by itself
+  bool is_block = false;          // experts are whole MLPs with one router (MixLoRA)
   bool has_block_router = false;  // the first linear of such an MLP with experts: it has the router
-  bool routes_by_task = false;               // MOELoRA
-  bool has_choice_bias = false;              // a bias that only the choice of experts sees
-  bool has_router_bias = true;               // else it is 0 and stays so
-  double router_init_std = 0.0;              // 0: uniform as a linear's
+  bool routes_by_task = false;    // MOELoRA
+  bool has_choice_bias = false;   // a bias that only the choice of experts sees
+  bool has_router_bias = true;    // else it is 0 and stays so
+  double router_init_std = 0.0;   // 0: uniform as a linear's
   std::vector<int64_t> frozen_experts = {};  // ascending; none of a plain LoRA
 
   // A router decides which of its experts a token uses.

@@ -6,9 +6,8 @@
 //   dense_softmax  w = softmax(z)
 //   threshold      p = softmax(z), t = t_max sigmoid(c), S = {p_e >= t}, w_e = (p_e - t) / sum over
 //                  S of (p - t); c is one more logit; S may be empty (AdaMoLE, arXiv 2405.00361)
-//   top_p          p = softmax(z), S = the fewest of the highest whose sum exceeds top_p_mass, w_e
-//   = p_e
-//                  (MixLoRA's dynamic routing, arXiv 2404.15159)
+//   top_p          p = softmax(z), S = the fewest of the highest whose sum exceeds top_p_mass,
+//                  w_e = p_e (MixLoRA's dynamic routing, arXiv 2404.15159)
 //
 // With RouterConfig.selection the k experts are drawn instead: the k highest of z + Gumbel numbers.
 // With a choice bias the k highest of z + bias are chosen; weights are of z alone. Shared experts

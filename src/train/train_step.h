@@ -74,9 +74,9 @@ struct StepResult {
   int64_t tokens = 0;
   int64_t supervised = 0;
   int64_t samples = 0;
-  bool is_skipped = false;          // loss or gradient was not finite: nothing was updated
-  bool is_stop_requested = false;   // some rank was asked to stop
-  Tensor expert_counts_RE;          // [routers, experts] int64: choices per expert
+  bool is_skipped = false;         // loss or gradient was not finite: nothing was updated
+  bool is_stop_requested = false;  // some rank was asked to stop
+  Tensor expert_counts_RE;         // [routers, experts] int64: choices per expert
   std::optional<RouterReading> routers;
   std::vector<RouterAlarm> alarms;  // after this step
   std::string nonfinite_parameter;  // the first whose gradient is not finite; empty: none

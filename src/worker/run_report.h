@@ -29,7 +29,7 @@ class RunReport {
     int64_t log_every = 1;
     int world_size = 1;
     std::vector<std::string> tasks = {};  // of the training data, by their numbers
-    bool has_tensorboard = false;  // whether to write event files as well
+    bool has_tensorboard = false;         // whether to write event files as well
     ProgressLine::Style progress = ProgressLine::Style::kLines;
   };
   // Opens the metrics file and drops what it holds of steps that will be done again.

@@ -78,13 +78,6 @@ class InterchangeE2E(InterchangeCase):
         for file in ("adapter_config.json", "adapter_model.safetensors", "config.json", "molora_check.safetensors"):
             self.assertEqual((self.folder / "ming" / file).read_bytes(), (self.folder / "again" / file).read_bytes())
 
-    def test_numbers_of_half_the_size(self):
-        self.export(self.mixture(), "half", "--dtype", "bf16")
-        self.assert_same_in_python("ming", self.folder / "half")
-        self.export(self.mixture(), "whole", "--no-check")
-        half, whole = ((self.folder / name / "non_lora_trainables.bin").stat().st_size for name in ("half", "whole"))
-        self.assertLess(half, 0.6 * whole)
-
     def test_plain_lora_as_peft_has_it_and_merged(self):
         self.export(self.lora(), "peft", "--format", "peft")
         self.assert_same_in_python("peft", self.folder / "peft")
@@ -100,14 +93,6 @@ class InterchangeE2E(InterchangeCase):
         self.assertEqual(*sizes)
         self.run_molora("generate", self.folder / "merged", "-p", "What is asthma?", "--max-new-tokens", 4)
 
-    def test_drawn_experts_as_ming_has_them(self):
-        drawn = self.trained("drawn", "adapter.router.selection=sampled")
-        self.export(drawn, "ming")
-        self.assertEqual(json.loads((self.folder / "ming/config.json").read_text())["expert_selection"], "sampling")
-        answers = [self.run_molora("generate", path, "-p", "What is asthma?", "--max-new-tokens", 16)[0]
-                   for path in (drawn, self.folder / "ming")]
-        self.assertEqual(*answers)
-
     def test_dora_as_peft_has_it_and_merged(self):
         dora = self.trained("dora", *self.LORA_ONLY[:3], "adapter.dora=true")
         self.export(dora, "peft", "--format", "peft")
@@ -117,20 +102,6 @@ class InterchangeE2E(InterchangeCase):
         self.export(self.folder / "peft", "back", "--format", "peft")
         for file in ("adapter_config.json", "adapter_model.safetensors"):
             self.assertEqual((self.folder / "peft" / file).read_bytes(), (self.folder / "back" / file).read_bytes())
-
-    def test_an_adapter_that_routes_by_task_is_a_model_for_each(self):
-        tasks = sorted({json.loads(line)["task"] for line in (ROOT / DATA / "dev.jsonl").read_text().splitlines()})
-        moelora = self.trained("moelora", "adapter.router.input=task", "adapter.router.gate=dense_softmax",
-                               f"adapter.router.tasks={json.dumps(tasks)}")
-        logits = []
-        for number in (0, 1):
-            name = f"task-{number}"
-            self.export(moelora, name, "--format", "merged", "--dtype", "fp32", "--task", tasks[number])
-            self.assert_same_in_python("merged", self.folder / name)
-            logits.append((self.folder / name / "molora_check.safetensors").read_bytes())
-        self.assertNotEqual(*logits)
-        log = self.export(moelora, "none", "--format", "merged", expect=EXIT_CONFIG)
-        self.assertIn("no task is named", log)
 
     def test_one_lora_for_each_mixture(self):
         for form in ("peft", "merged"):
@@ -177,6 +148,37 @@ class InterchangeE2E(InterchangeCase):
         for one, two in zip(*results, strict=True):
             self.assertAlmostEqual(one.pop("loss"), two.pop("loss"), places=5)
             self.assertEqual(one, two)
+
+
+class InterchangeLongE2E(InterchangeCase):
+    def test_numbers_of_half_the_size(self):
+        self.export(self.mixture(), "half", "--dtype", "bf16")
+        self.assert_same_in_python("ming", self.folder / "half")
+        self.export(self.mixture(), "whole", "--no-check")
+        half, whole = ((self.folder / name / "non_lora_trainables.bin").stat().st_size for name in ("half", "whole"))
+        self.assertLess(half, 0.6 * whole)
+
+    def test_an_adapter_that_routes_by_task_is_a_model_for_each(self):
+        tasks = sorted({json.loads(line)["task"] for line in (ROOT / DATA / "dev.jsonl").read_text().splitlines()})
+        moelora = self.trained("moelora", "adapter.router.input=task", "adapter.router.gate=dense_softmax",
+                               f"adapter.router.tasks={json.dumps(tasks)}")
+        logits = []
+        for number in (0, 1):
+            name = f"task-{number}"
+            self.export(moelora, name, "--format", "merged", "--dtype", "fp32", "--task", tasks[number])
+            self.assert_same_in_python("merged", self.folder / name)
+            logits.append((self.folder / name / "molora_check.safetensors").read_bytes())
+        self.assertNotEqual(*logits)
+        log = self.export(moelora, "none", "--format", "merged", expect=EXIT_CONFIG)
+        self.assertIn("no task is named", log)
+
+    def test_drawn_experts_as_ming_has_them(self):
+        drawn = self.trained("drawn", "adapter.router.selection=sampled")
+        self.export(drawn, "ming")
+        self.assertEqual(json.loads((self.folder / "ming/config.json").read_text())["expert_selection"], "sampling")
+        answers = [self.run_molora("generate", path, "-p", "What is asthma?", "--max-new-tokens", 16)[0]
+                   for path in (drawn, self.folder / "ming")]
+        self.assertEqual(*answers)
 
 
 class RefusedExportsE2E(InterchangeCase):
