@@ -42,11 +42,6 @@ constexpr std::array<std::string_view, 8> kRead = {
     "base_model_name_or_path", "bias",     "lora_alpha", "peft_type", "r",
     "target_modules",          "use_dora", "use_rslora"};
 
-template <size_t N>
-bool is_one_of(const std::array<std::string_view, N>& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 json read_json(const std::filesystem::path& path) {
   return parse_json_object(read_file(path, kMaxConfigBytes), path.string());
 }
@@ -67,10 +62,7 @@ void check_peft_fields(const ConfigFields& fields) {
     fields.fail("peft_type", "\"LORA\", \"MIXLORA\" or \"MOLA\"");
   }
   if (fields.text("bias", "none") != "none") fields.fail("bias", "\"none\"");
-  for (const auto& [key, value] : fields.object().items()) {
-    if (is_one_of(kRead, key) || is_one_of(kWithoutEffect, key) || is_unused(value)) continue;
-    fields.fail(key, "it not to be used (it is not known here and may change the result)");
-  }
+  refuse_unknown(fields, kRead, kWithoutEffect);
 }
 
 // What MING adds to the base model's config.json.

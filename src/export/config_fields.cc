@@ -70,6 +70,18 @@ double ConfigFields::number(std::string_view field, double absent) const {
   return found->get<double>();
 }
 
+bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void refuse_unknown(const ConfigFields& fields, std::span<const std::string_view> read,
+                    std::span<const std::string_view> without_effect) {
+  for (const auto& [key, value] : fields.object().items()) {
+    if (is_one_of(read, key) || is_one_of(without_effect, key) || is_unused(value)) continue;
+    fields.fail(key, "it not to be used (it is not known here and may change the result)");
+  }
+}
+
 bool is_unused(const nlohmann::json& value) {
   return value.is_null() || value == false ||
          ((value.is_string() || value.is_structured()) && value.empty());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -39,6 +40,12 @@ class ConfigFields {
 
 // null, false, "", [] and {}: a feature that is not used.
 bool is_unused(const nlohmann::json& value);
+
+bool is_one_of(std::span<const std::string_view> names, std::string_view name);
+
+// Refuses what the file uses and nothing here knows: keys that are neither read nor without effect.
+void refuse_unknown(const ConfigFields& fields, std::span<const std::string_view> read,
+                    std::span<const std::string_view> without_effect);
 
 // Sets the linear of this name, "q_proj" to "down_proj", which `target_modules` of the file has.
 void set_target_module(const ConfigFields& fields, const std::string& name,

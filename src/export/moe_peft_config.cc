@@ -46,11 +46,6 @@ constexpr std::array<std::string_view, 15> kRead = {"act_fn",       "base_model_
                                                     "top_k",        "top_p",
                                                     "use_rslora"};
 
-template <size_t N>
-bool is_one_of(const std::array<std::string_view, N>& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 bool is_mixlora(const ConfigFields& fields) { return fields.text("peft_type", "") == "MIXLORA"; }
 
 void check_fields(const ConfigFields& fields) {
@@ -59,10 +54,7 @@ void check_fields(const ConfigFields& fields) {
   if (activation != "silu" && activation != "swish") fields.fail("act_fn", "\"silu\"");
   if (fields.number("jitter_noise", 0.0) != 0.0) fields.fail("jitter_noise", "0");
   if (fields.number("temperature", 0.0) != 0.0) fields.fail("temperature", "0");
-  for (const auto& [key, value] : fields.object().items()) {
-    if (is_one_of(kRead, key) || is_one_of(kWithoutEffect, key) || is_unused(value)) continue;
-    fields.fail(key, "it not to be used (it is not known here and may change the result)");
-  }
+  refuse_unknown(fields, kRead, kWithoutEffect);
 }
 
 // Experts may have numbers of their own in the file; here all linears have the same.

@@ -60,6 +60,19 @@ class InterchangeCase(Job):
         self.assertLess(found["difference"], most)
         self.assertEqual(found["prompts"], 4)
 
+    def changed_copy(self, folder, code):
+        """A copy of an exported folder in which Python has run `code` on the tensors ("change" of the script)."""
+        copy = self.folder / "changed"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        if code:
+            self.ask_python("change", folder=copy, code=code)
+        return copy
+
+    def verify(self, folder, expect):
+        out, log = self.run_molora("verify", folder, expect=expect)
+        return out + log
+
     def export(self, source, name, *arguments, expect=EXIT_DONE):
         out, log = self.run_molora("export", source, "--output", self.folder / name, *arguments, expect=expect)
         return out + log
@@ -190,17 +203,7 @@ class RefusedExportsE2E(InterchangeCase):
         self.ming = self.folder / "ming"
 
     def change(self, code):
-        """A copy of the folder in which `code` has changed the tensors (tests/interchange/python_world.py)."""
-        copy = self.folder / "changed"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(self.ming, copy)
-        if code:
-            self.ask_python("change", folder=copy, code=code)
-        return copy
-
-    def verify(self, folder, expect):
-        out, log = self.run_molora("verify", folder, expect=expect)
-        return out + log
+        return self.changed_copy(self.ming, code)
 
     def test_swapped_zeroed_missing_and_unknown_tensors(self):
         self.assertIn("good", self.verify(self.change("pass"), EXIT_DONE))

@@ -90,17 +90,7 @@ class RefusedMoeExportsE2E(MoeInterchangeCase):
         self.export(self.mixlora(), "mixlora", "--format", "mixlora", "--no-check")
 
     def change(self, code):
-        """A copy of the folder in which `code` has changed the tensors (tests/interchange/moe_world.py)."""
-        copy = self.folder / "changed"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(self.folder / "mixlora", copy)
-        if code:
-            self.ask_python("change", folder=copy, code=code)
-        return copy
-
-    def verify(self, folder, expect):
-        out, log = self.run_molora("verify", folder, expect=expect)
-        return out + log
+        return self.changed_copy(self.folder / "mixlora", code)
 
     def test_swapped_zeroed_missing_and_unknown_tensors(self):
         self.assertIn("good", self.verify(self.change("pass"), EXIT_DONE))

@@ -10,10 +10,8 @@ Answers requests, one JSON object a line on standard input, with one a line on s
         runs `code` on `tensors`, those of adapter_model.bin, and writes them back
 An answer with "error" tells what went wrong.
 """
-import json
 import pathlib
 import sys
-import traceback
 import types
 
 import torch
@@ -37,6 +35,7 @@ import moe_peft  # noqa: E402
 import moe_peft.models  # noqa: E402
 from moe_peft.adapters import lora_config_factory  # noqa: E402
 from moe_peft.trainer import save_adapter_weight  # noqa: E402
+from requested import answer_requests  # noqa: E402
 
 torch.manual_seed(0)
 CONFIGS = {
@@ -127,17 +126,5 @@ def change(folder, code):
     return {}
 
 
-def main():
-    actions = {"logits": logits, "write": write, "change": change}
-    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = actions[request.pop("do")](**request)
-        except Exception:  # told to the test, which fails by it
-            answer = {"error": traceback.format_exc()}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    answer_requests({"logits": logits, "write": write, "change": change})

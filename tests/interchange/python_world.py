@@ -9,16 +9,14 @@ Answers requests, one JSON object a line on standard input, with one a line on s
         runs `code` on `experts` and `lora`, the tensors of a folder in MING's form, and writes them back
 An answer with "error" tells what went wrong.
 """
-import json
 import pathlib
-import sys
-import traceback
 
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
 import ming_adapter
+from requested import answer_requests
 
 torch.manual_seed(0)
 
@@ -81,17 +79,5 @@ def change(folder, code):
     return {}
 
 
-def main():
-    actions = {"logits": logits, "write": write, "change": change}
-    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = actions[request.pop("do")](**request)
-        except Exception:  # told to the test, which fails by it
-            answer = {"error": traceback.format_exc()}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    answer_requests({"logits": logits, "write": write, "change": change})
