@@ -4,6 +4,8 @@
 #include <system_error>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 #include "config/cross_checks.h"
 #include "config/faults.h"
@@ -82,12 +84,22 @@ LoadedConfig finish(Reading& reading) {
   return loaded;
 }
 
+// What to write instead of a file that is not there.
+std::string instead_of(const std::filesystem::path& path) {
+  // A second FIELD=VALUE behind one --set.
+  const std::string text = path.string();
+  if (text.find('=') != std::string::npos) {
+    return fmt::format("; a setting has its own --set: --set '{}'", text);
+  }
+  return path_hint(path);
+}
+
 // The content of a configuration file; empty, with a fault, when it cannot be read.
 std::string read_source(const std::filesystem::path& path, size_t source, Faults& faults) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   if (status.type() == std::filesystem::file_type::not_found) {
-    faults.add({source, 0}, "", "the file does not exist" + path_hint(path));
+    faults.add({source, 0}, "", "the file does not exist" + instead_of(path));
     return {};
   }
   try {

@@ -33,6 +33,12 @@ TokenCacheTrailer checked_trailer(const MappedFile& file) {
     damaged(file.path(), "does not begin as tokenized data does");
   }
   std::memcpy(&trailer, bytes.data() + bytes.size() - sizeof trailer, sizeof trailer);
+  uint32_t version = 0;
+  std::memcpy(&version, bytes.data() + kTokenCacheMagic.size(), sizeof version);
+  if (version != kTokenCacheVersion) {
+    damaged(file.path(), fmt::format("its layout is version {}, this program's is {}", version,
+                                     kTokenCacheVersion));
+  }
   if (std::string_view(trailer.end.data(), trailer.end.size()) != kTokenCacheEnd) {
     damaged(file.path(), "does not end as tokenized data does: it is truncated");
   }
@@ -66,7 +72,7 @@ TokenCache::TokenCache(const std::filesystem::path& path, std::string fingerprin
     : file_(path), fingerprint_(std::move(fingerprint)) {
   const TokenCacheTrailer trailer = checked_trailer(file_);
   const uint64_t end = file_.bytes().size() - sizeof trailer;
-  constexpr uint64_t kIndexBytes = sizeof(uint64_t) + 2 * sizeof(uint32_t);
+  constexpr uint64_t kIndexBytes = sizeof(uint64_t) + 3 * sizeof(uint32_t);
   if (trailer.index_offset > trailer.metadata_offset || trailer.metadata_offset > end ||
       trailer.num_samples > end / kIndexBytes || trailer.index_offset % alignof(uint64_t) != 0 ||
       trailer.metadata_offset - trailer.index_offset != trailer.num_samples * kIndexBytes) {
@@ -76,12 +82,14 @@ TokenCache::TokenCache(const std::filesystem::path& path, std::string fingerprin
   offsets_ = part<uint64_t>(file_, trailer.index_offset, count);
   lengths_ = part<uint32_t>(file_, trailer.index_offset + 8 * count, count);
   task_of_ = part<uint32_t>(file_, trailer.index_offset + 12 * count, count);
+  script_of_ = part<uint32_t>(file_, trailer.index_offset + 16 * count, count);
   read_metadata(file_.text().substr(trailer.metadata_offset, end - trailer.metadata_offset),
                 sources);
   for (size_t i = 0; i < count; ++i) {
     const uint64_t bytes = lengths_[i] * (sizeof(TokenId) + sizeof(uint8_t));
     if (offsets_[i] % alignof(TokenId) != 0 || offsets_[i] > trailer.index_offset ||
-        bytes > trailer.index_offset - offsets_[i] || task_of_[i] >= tasks_.size()) {
+        bytes > trailer.index_offset - offsets_[i] || task_of_[i] >= tasks_.size() ||
+        script_of_[i] >= scripts_.size()) {
       damaged(path, fmt::format("sample {} of its index lies outside of the file", i));
     }
   }
@@ -94,6 +102,7 @@ void TokenCache::read_metadata(std::string_view text, const std::vector<DataSour
       damaged(file_.path(), "holds the data of another fingerprint");
     }
     tasks_ = metadata.at("tasks").get<std::vector<std::string>>();
+    scripts_ = metadata.at("scripts").get<std::vector<std::string>>();
     report_ = report_of(metadata.at("report"), sources);
   } catch (const std::logic_error&) {
     damaged(file_.path(), "its metadata are not those of these sources");
@@ -116,6 +125,11 @@ std::span<const uint8_t> TokenCache::supervised(uint32_t sample) const {
 uint32_t TokenCache::task(uint32_t sample) const {
   MOLORA_CHECK(sample < num_samples(), "sample {} of {}", sample, num_samples());
   return task_of_[sample];
+}
+
+uint32_t TokenCache::script(uint32_t sample) const {
+  MOLORA_CHECK(sample < num_samples(), "sample {} of {}", sample, num_samples());
+  return script_of_[sample];
 }
 
 TokenCache open_or_build(const TokenCacheRequest& request) {

@@ -3,12 +3,12 @@
 //
 // The name is the SHA-256 of everything that decides the content: the bytes, format and default
 // task of each source, the fingerprints of tokenizer and chat template, max_length, too_long,
-// on_bad_sample and the version of the file's layout. Change any of them and another file is built;
-// the paths of the sources do not matter.
+// on_bad_sample and how samples are read. Change any of them and another file is built; the paths
+// of the sources do not matter.
 //
 // A file is built under a name of its own and renamed when it is complete, so that several
 // processes may build the same one at once: each makes the same bytes and the last rename stays.
-// Building holds one sample and 16 bytes for each sample before it in memory.
+// Building holds one sample and 20 bytes for each sample before it in memory.
 #pragma once
 
 #include <cstdint>
@@ -69,6 +69,10 @@ class TokenCache {
   uint32_t task(uint32_t sample) const;
   // The names of the tasks in the order of their first sample; "" where nothing names one.
   const std::vector<std::string>& tasks() const { return tasks_; }
+  // Index into scripts().
+  uint32_t script(uint32_t sample) const;
+  // What questions and answers are written in, by the names of tokenizer/script.h.
+  const std::vector<std::string>& scripts() const { return scripts_; }
   std::span<const uint32_t> lengths() const { return lengths_; }
 
   const DataReport& report() const { return report_; }
@@ -91,7 +95,9 @@ class TokenCache {
   std::span<const uint64_t> offsets_;
   std::span<const uint32_t> lengths_;
   std::span<const uint32_t> task_of_;
+  std::span<const uint32_t> script_of_;
   std::vector<std::string> tasks_;
+  std::vector<std::string> scripts_;
   DataReport report_;
 };
 

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "data/token_cache_file.h"
 #include "io/digest.h"
+#include "tokenizer/script.h"
 
 namespace molora {
 
@@ -59,12 +60,12 @@ class TemporaryFile {
   bool is_placed_ = false;
 };
 
-// Numbers the tasks in the order in which they are met.
-class TaskNumbers {
+// Numbers names in the order in which they are met.
+class NameNumbers {
  public:
-  uint32_t number_of(const std::string& task) {
-    const auto [found, is_new] = numbers_.try_emplace(task, static_cast<uint32_t>(names_.size()));
-    if (is_new) names_.push_back(task);
+  uint32_t number_of(const std::string& name) {
+    const auto [found, is_new] = numbers_.try_emplace(name, static_cast<uint32_t>(names_.size()));
+    if (is_new) names_.push_back(name);
     return found->second;
   }
   const std::vector<std::string>& names() const { return names_; }
@@ -73,6 +74,15 @@ class TaskNumbers {
   std::map<std::string, uint32_t> numbers_;
   std::vector<std::string> names_;
 };
+
+// Of what is asked and answered: instructions of a system turn may be in another language.
+std::string script_of(const Conversation& conversation) {
+  ScriptCounter counter;
+  for (const Turn& turn : conversation.turns) {
+    if (turn.role != Role::kSystem) counter.add(turn.text);
+  }
+  return std::string(counter.most());
+}
 
 class Builder {
  public:
@@ -98,7 +108,8 @@ class Builder {
 
   const TokenCacheRequest& request_;
   TokenCacheWriter writer_;
-  TaskNumbers tasks_;
+  NameNumbers tasks_;
+  NameNumbers scripts_;
   DataReport report_;
   json first_bad_ = json::array();
   uint64_t bytes_total_ = 0;
@@ -140,7 +151,8 @@ void Builder::add(const Conversation& conversation) {
     return;
   }
   MOLORA_CHECK(writer_.num_samples() < std::numeric_limits<uint32_t>::max() - 1, "samples");
-  writer_.add(sample, tasks_.number_of(conversation.task));
+  writer_.add(sample, tasks_.number_of(conversation.task),
+              scripts_.number_of(script_of(conversation)));
   ++report_.num_kept;
   if (is_too_long) ++report_.num_truncated;
   if (sample.first_answer >= sample.ids.size()) ++report_.num_without_answer;
@@ -184,8 +196,10 @@ void Builder::finish(const std::string& fingerprint) {
   json counts;
   for (const auto& [name, field] : kReportCounts) counts[name] = report_.*field;
   counts["first_bad"] = first_bad_;
-  const json metadata = {
-      {"fingerprint", fingerprint}, {"tasks", tasks_.names()}, {"report", counts}};
+  const json metadata = {{"fingerprint", fingerprint},
+                         {"tasks", tasks_.names()},
+                         {"scripts", scripts_.names()},
+                         {"report", counts}};
   writer_.finish(metadata.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
@@ -214,7 +228,7 @@ std::string token_cache_fingerprint(const TokenCacheRequest& request) {
     digest.update(fmt::format("{} {}\n", name, value.size()));
     digest.update(value);
   };
-  field("version", fmt::to_string(kTokenCacheVersion));
+  field("version", fmt::to_string(kSamplesVersion));
   for (const DataSource& source : request.sources) {
     Sha256 content;
     content.update(MappedFile(source.path()).bytes());

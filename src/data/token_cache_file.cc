@@ -23,10 +23,11 @@ TokenCacheWriter::TokenCacheWriter(const std::filesystem::path& path) : path_(pa
   align(kTokenCacheHeadBytes);
 }
 
-void TokenCacheWriter::add(const EncodedSample& sample, uint32_t task) {
+void TokenCacheWriter::add(const EncodedSample& sample, uint32_t task, uint32_t script) {
   offsets_.push_back(writer_.size() + buffer_.size());
   lengths_.push_back(static_cast<uint32_t>(sample.ids.size()));
   tasks_.push_back(task);
+  scripts_.push_back(script);
   put(sample.ids.data(), sample.ids.size() * sizeof(TokenId));
   put(sample.supervised.data(), sample.supervised.size());
   align(alignof(TokenId));
@@ -40,6 +41,7 @@ void TokenCacheWriter::finish(std::string_view metadata) {
   put(offsets_.data(), offsets_.size() * sizeof(uint64_t));
   put(lengths_.data(), lengths_.size() * sizeof(uint32_t));
   put(tasks_.data(), tasks_.size() * sizeof(uint32_t));
+  put(scripts_.data(), scripts_.size() * sizeof(uint32_t));
   trailer.metadata_offset = writer_.size() + buffer_.size();
   put(metadata.data(), metadata.size());
   put(&trailer, offsetof(TokenCacheTrailer, digest));

@@ -3,8 +3,8 @@
 //   head      "MOLORATC", u32 version, u32 0
 //   records   per sample: i32 ids[length], u8 supervised[length], zeros to a multiple of 4 bytes
 //   zeros     to a multiple of 8 bytes
-//   index     u64 offsets[samples], u32 lengths[samples], u32 tasks[samples]
-//   metadata  JSON: fingerprint, tasks, report
+//   index     u64 offsets[samples], u32 lengths[samples], u32 tasks[samples], u32 scripts[samples]
+//   metadata  JSON: fingerprint, tasks, scripts, report
 //   trailer   TokenCacheTrailer
 // Numbers are little-endian. The end comes last because it is known last: the file is written front
 // to back in one go.
@@ -22,9 +22,10 @@
 
 namespace molora {
 
-// Part of the fingerprint: a change of the layout, or of how samples are read, cut or counted,
-// raises it.
-constexpr uint32_t kTokenCacheVersion = 1;
+// Part of the fingerprint: a change of how samples are read, cut or counted raises it.
+constexpr uint32_t kSamplesVersion = 1;
+// Of the layout: a file of another one is built anew.
+constexpr uint32_t kTokenCacheVersion = 2;
 constexpr std::string_view kTokenCacheMagic = "MOLORATC";
 constexpr std::string_view kTokenCacheEnd = "MOLOREND";
 constexpr size_t kTokenCacheHeadBytes = 16;
@@ -44,7 +45,8 @@ class TokenCacheWriter {
   // Throws: IoError, as all functions here.
   explicit TokenCacheWriter(const std::filesystem::path& path);
 
-  void add(const EncodedSample& sample, uint32_t task);
+  // task, script: by their numbers in the metadata.
+  void add(const EncodedSample& sample, uint32_t task, uint32_t script);
   uint64_t num_samples() const { return lengths_.size(); }
   // Writes index, metadata and trailer, syncs and closes. REQUIRES: called once, last.
   void finish(std::string_view metadata);
@@ -60,6 +62,7 @@ class TokenCacheWriter {
   std::vector<uint64_t> offsets_;
   std::vector<uint32_t> lengths_;
   std::vector<uint32_t> tasks_;
+  std::vector<uint32_t> scripts_;
 };
 
 }  // namespace molora

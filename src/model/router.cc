@@ -146,10 +146,8 @@ void add_statistics(RouterStatistics& statistics, const LinearAdapter& adapter,
 // What not every caller asks for.
 void add_asked_statistics(RouterStatistics& statistics, const LinearAdapter& adapter,
                           const Tensor& logits_TE, const Routing& routing, const TokenIds& ids) {
-  const bool has_tasks = statistics.task_load_NE.defined();
-  if (!statistics.entropy_sum_R.defined() && !statistics.importance_RSE.defined() && !has_tasks) {
-    return;
-  }
+  const bool by_sample = statistics.sample_numbers_S.defined();
+  if (!statistics.entropy_sum_R.defined() && !by_sample) return;
   const at::NoGradGuard no_grad;
   const int64_t router = adapter.router_index;
   const int64_t experts = logits_TE.size(1);
@@ -158,18 +156,17 @@ void add_asked_statistics(RouterStatistics& statistics, const LinearAdapter& ada
   if (statistics.entropy_sum_R.defined()) {
     statistics.entropy_sum_R.select(0, router).sub_((p_TE * log_p_TE).sum());
   }
+  if (!by_sample) return;
+  const Tensor sample_T = at::searchsorted(statistics.sample_numbers_S, ids.samples_T.contiguous());
   if (statistics.importance_RSE.defined()) {
-    const Tensor sample_T =
-        at::searchsorted(statistics.sample_numbers_S, ids.samples_T.contiguous());
     statistics.importance_RSE.select(0, router).slice(1, 0, experts).index_add_(0, sample_T, p_TE);
   }
-  if (!has_tasks) return;
+  if (!statistics.group_load_NE.defined()) return;
   const Tensor load_TE = adapter.spec.gate == RouterConfig::dense_softmax
                              ? p_TE
                              : is_chosen(routing.chosen_TK, experts).to(at::kDouble);
-  const int64_t unknown = statistics.task_load_NE.size(0) - 1;
-  const Tensor task_T = at::where(ids.tasks_T < 0, unknown, ids.tasks_T).clamp_max(unknown);
-  statistics.task_load_NE.slice(1, 0, experts).index_add_(0, task_T, load_TE);
+  statistics.group_load_NE.slice(1, 0, experts)
+      .index_add_(0, statistics.groups_S.index_select(0, sample_T), load_TE);
 }
 
 void add_weights(RouterStatistics& statistics, const LinearAdapter& adapter,

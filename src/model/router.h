@@ -56,13 +56,14 @@ struct RouterStatistics {
   // [routers, experts] fp64: sum of each expert's weight.
   Tensor weight_sum_RE = {};
   Tensor entropy_sum_R = {};  // [routers] fp64: sum of the entropy of the full softmax
-  // [routers, samples, experts] fp64: sum of the full softmax over the tokens of each sample, and
-  // the samples' numbers, ascending.
-  Tensor importance_RSE = {};
+  // [samples] int64: the samples' numbers, ascending; needed by what follows.
   Tensor sample_numbers_S = {};
-  // [tasks + 1, experts] fp64: what the tokens of each task chose (with the gate dense_softmax: the
-  // sum of the softmax), over all routers; last those of no known task.
-  Tensor task_load_NE = {};
+  // [routers, samples, experts] fp64: sum of the full softmax over the tokens of each sample.
+  Tensor importance_RSE = {};
+  // [groups, experts] fp64: what the tokens of each group of samples chose (with the gate
+  // dense_softmax: the sum of the softmax), over all routers; and the group of each sample.
+  Tensor group_load_NE = {};
+  Tensor groups_S = {};
 };
 RouterStatistics empty_router_statistics(const AdapterSet& adapters, at::Device device = at::kCPU);
 

@@ -136,15 +136,13 @@ std::string time_maps(const RunRecord& run, size_t number) {
   return heat_map_html(mean) + heat_map_html(one);
 }
 
-HeatMap task_map(const RouterReport& report, const std::string& id) {
-  HeatMap map{.id = id,
-              .title = fmt::format("Task by expert, step {}", report.step),
-              .note = "Per cent of a task's choices, mean over all routers.",
-              .row_word = "task",
-              .column_word = "expert"};
-  for (const TaskLoad& task : report.tasks) {
-    map.row_labels.push_back(task.task);
-    map.shares.push_back(task.load);
+// Rows are tasks or scripts: map.row_word says which.
+HeatMap group_map(HeatMap map, const std::vector<GroupLoad>& groups) {
+  map.note = fmt::format("Per cent of a {}'s choices, mean over all routers.", map.row_word);
+  map.column_word = "expert";
+  for (const GroupLoad& group : groups) {
+    map.row_labels.push_back(group.name);
+    map.shares.push_back(group.load);
   }
   const size_t num_experts = most_experts(map.shares);
   map.column_labels = numbers_from_zero(num_experts);
@@ -164,9 +162,23 @@ std::string task_maps(const RunRecord& run, size_t number) {
   std::string html;
   for (const size_t index : chosen) {
     html += heat_map_html(
-        task_map(*with_tasks[index], fmt::format("tasks-experts-{}-{}", number, index)));
+        group_map({.id = fmt::format("tasks-experts-{}-{}", number, index),
+                   .title = fmt::format("Task by expert, step {}", with_tasks[index]->step),
+                   .row_word = "task"},
+                  with_tasks[index]->tasks));
   }
   return html;
+}
+
+// Of the last report, where the data are written in several.
+std::string script_map(const RunRecord& run, size_t number) {
+  if (run.log.router_reports().empty()) return {};
+  const RouterReport& last = run.log.router_reports().back();
+  if (last.scripts.size() < 2) return {};
+  return heat_map_html(group_map({.id = fmt::format("scripts-experts-{}", number),
+                                  .title = fmt::format("Script by expert, step {}", last.step),
+                                  .row_word = "script"},
+                                 last.scripts));
 }
 
 LineChart router_chart(const Runs& runs, const std::string& id, const std::string& title,
@@ -224,7 +236,7 @@ std::string experts_section(const Runs& runs) {
     if (!runs[run].log.loads().spans().empty()) {
       maps += layer_maps(runs[run], run) + time_maps(runs[run], run);
     }
-    maps += task_maps(runs[run], run);
+    maps += task_maps(runs[run], run) + script_map(runs[run], run);
     if (maps.empty()) continue;
     html += run_heading(runs, run) + "<div class=\"cards maps\">\n" + maps + "</div>\n";
   }

@@ -78,14 +78,20 @@ RouterPoint router_point(const json& object) {
           .num_dead = dead.is_array() ? dead.size() : 0};
 }
 
+std::vector<GroupLoad> group_loads(const json& by_name) {
+  std::vector<GroupLoad> loads;
+  if (!by_name.is_object()) return loads;
+  for (const auto& [name, load] : by_name.items()) loads.push_back({name, numbers(load)});
+  return loads;
+}
+
 RouterReport router_report(const json& line, int64_t step) {
   RouterReport report{.step = step};
   for (const json& router : member(line, "routers")) {
     report.routers.push_back(router_point(router));
   }
-  const json& tasks = member(line, "tasks");
-  if (!tasks.is_object()) return report;
-  for (const auto& [task, load] : tasks.items()) report.tasks.push_back({task, numbers(load)});
+  report.tasks = group_loads(member(line, "tasks"));
+  report.scripts = group_loads(member(line, "scripts"));
   return report;
 }
 

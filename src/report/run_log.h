@@ -73,14 +73,15 @@ struct RouterPoint {
   double top1_share = kNoNumber;
   size_t num_dead = 0;
 };
-struct TaskLoad {
-  std::string task;
+struct GroupLoad {
+  std::string name;          // of a task or a script
   std::vector<double> load;  // share of each expert, mean over routers
 };
 struct RouterReport {
   int64_t step = 0;
   std::vector<RouterPoint> routers;
-  std::vector<TaskLoad> tasks;
+  std::vector<GroupLoad> tasks;
+  std::vector<GroupLoad> scripts;
 };
 
 // A router that has collapsed, or is well again, from lines of type "alarm".

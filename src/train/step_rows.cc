@@ -19,7 +19,7 @@ StepRows deal_rows(std::vector<TrainRow> all_rows, int rank, int num_ranks,
       mine.step_tokens += static_cast<int64_t>(sequence.ids.size());
       mine.step_supervised += count_supervised(sequence);
       ++mine.step_samples;
-      mine.samples.push_back({sequence.sample, sequence.task});
+      mine.samples.push_back({sequence.sample, sequence.task, sequence.script});
     }
     if (i % static_cast<size_t>(num_ranks) == static_cast<size_t>(rank)) {
       mine.rows.push_back(std::move(all_rows[i]));

@@ -11,8 +11,9 @@ namespace molora {
 struct TrainSequence {
   std::vector<int32_t> ids;
   std::vector<uint8_t> supervised;
-  int64_t sample = 0;  // which sample of the run this is; equal on every layout, unique in the run
-  int64_t task = -1;   // by the number of its task in the training data; kNoTask (model): unknown
+  int64_t sample = 0;   // which sample of the run this is; equal on every layout, unique in the run
+  int64_t task = -1;    // by the number of its task in the training data; kNoTask (model): unknown
+  int64_t script = -1;  // by the number of what it is written in; -1: unknown
 };
 
 // Sequences that are worked on together; they do not see each other.
@@ -22,6 +23,7 @@ using TrainRow = std::vector<TrainSequence>;
 struct StepSample {
   int64_t sample = 0;  // as TrainSequence has them
   int64_t task = -1;
+  int64_t script = -1;
 };
 
 struct StepRows {

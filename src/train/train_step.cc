@@ -76,6 +76,21 @@ std::string norm_text(const StepCheck& check) {
   return text;
 }
 
+// Of the first `count` rows of load_NE: the share of each column; empty where there is nothing.
+std::vector<std::vector<double>> shares_of_rows(const Tensor& load_NE, int64_t count) {
+  std::vector<std::vector<double>> all;
+  for (int64_t row = 0; row < count; ++row) {
+    const Tensor load_E = load_NE.select(0, row);
+    const double sum = load_E.sum().item<double>();
+    std::vector<double> shares;
+    if (sum > 0.0) {
+      for (const double load : elements<double>(load_E)) shares.push_back(load / sum);
+    }
+    all.push_back(std::move(shares));
+  }
+  return all;
+}
+
 }  // namespace
 
 TrainStep::TrainStep(const Parts& parts, const Options& options)
@@ -162,14 +177,32 @@ void TrainStep::ask_for_statistics(const Task& task) {
   if (is_read(task.step) || auxiliary_.entropy_coef != 0.0) {
     statistics_.entropy_sum_R = at::zeros({routers}, options);
   }
-  if (is_read(task.step)) {
-    statistics_.task_load_NE = at::zeros({std::ssize(options_.tasks) + 1, experts}, options);
-  }
-  if (routers == 0 || options_.router.localized_balance().coef() == 0.0) return;
+  const bool is_localized = routers > 0 && options_.router.localized_balance().coef() != 0.0;
+  if (!is_read(task.step) && !is_localized) return;
   std::vector<int64_t> numbers;
   for (const StepSample& sample : task.rows.samples) numbers.push_back(sample.sample);
   statistics_.sample_numbers_S = to_device(at::tensor(numbers, at::kLong), parts_.model.device());
-  statistics_.importance_RSE = at::zeros({routers, std::ssize(numbers), experts}, options);
+  if (is_localized) {
+    statistics_.importance_RSE = at::zeros({routers, std::ssize(numbers), experts}, options);
+  }
+  if (!is_read(task.step)) return;
+  const int64_t groups = (std::ssize(options_.tasks) + 1) * (std::ssize(options_.scripts) + 1);
+  statistics_.group_load_NE = at::zeros({groups, experts}, options);
+  statistics_.groups_S = to_device(groups_of(task.rows.samples), parts_.model.device());
+}
+
+// A group is a task and a script; the last of either is an unknown one.
+Tensor TrainStep::groups_of(const std::vector<StepSample>& samples) const {
+  const auto known_or_last = [](int64_t number, int64_t count) {
+    return number >= 0 && number < count ? number : count;
+  };
+  const int64_t num_scripts = std::ssize(options_.scripts);
+  std::vector<int64_t> groups;
+  for (const StepSample& sample : samples) {
+    groups.push_back(known_or_last(sample.task, std::ssize(options_.tasks)) * (num_scripts + 1) +
+                     known_or_last(sample.script, num_scripts));
+  }
+  return at::tensor(groups, at::kLong);
 }
 
 // The balance losses need to know the whole step before the first backward pass: one forward pass
@@ -295,7 +328,7 @@ Tensor TrainStep::numbers_of_device(const Totals& totals) const {
   parts.push_back(statistics_.counts_RE.to(at::kDouble).flatten());
   parts.push_back(statistics_.prob_sum_RE.flatten());
   parts.push_back(statistics_.z_sum_R);
-  for (const Tensor& asked : {statistics_.entropy_sum_R, statistics_.task_load_NE}) {
+  for (const Tensor& asked : {statistics_.entropy_sum_R, statistics_.group_load_NE}) {
     if (asked.defined()) parts.push_back(asked.flatten());
   }
   return to_host(at::cat(parts));
@@ -344,7 +377,7 @@ void TrainStep::reduce(const Totals& totals, Stop stop, StepResult& result) {
   all.prob_sum_RE = take(all.prob_sum_RE);
   all.z_sum_R = take(all.z_sum_R);
   if (statistics_.entropy_sum_R.defined()) all.entropy_sum_R = take(statistics_.entropy_sum_R);
-  if (statistics_.task_load_NE.defined()) all.task_load_NE = take(statistics_.task_load_NE);
+  if (statistics_.group_load_NE.defined()) all.group_load_NE = take(statistics_.group_load_NE);
   all_statistics_ = all;
   const AuxiliaryLosses auxiliary =
       auxiliary_losses(all, parts_.adapters, options_.router.loss_across_routers());
@@ -495,15 +528,10 @@ RouterReading TrainStep::read_routers() const {
     reading.routers.push_back({health_.name(r), health_.load(r), health_.dead(r),
                                entropies[static_cast<size_t>(r)] / tokens});
   }
-  for (size_t task = 0; task < options_.tasks.size(); ++task) {
-    const Tensor load_E = all_statistics_.task_load_NE.select(0, static_cast<int64_t>(task));
-    const double sum = load_E.sum().item<double>();
-    std::vector<double> shares;
-    if (sum > 0.0) {
-      for (const double load : elements<double>(load_E)) shares.push_back(load / sum);
-    }
-    reading.task_loads.push_back(std::move(shares));
-  }
+  const Tensor load_TSE = all_statistics_.group_load_NE.unflatten(
+      0, {std::ssize(options_.tasks) + 1, std::ssize(options_.scripts) + 1});
+  reading.task_loads = shares_of_rows(load_TSE.sum(1), std::ssize(options_.tasks));
+  reading.script_loads = shares_of_rows(load_TSE.sum(0), std::ssize(options_.scripts));
   return reading;
 }
 

@@ -56,9 +56,10 @@ struct RouterReading {
     double entropy = 0.0;       // of the softmax, mean over the tokens of this step
   };
   std::vector<Router> routers;
-  // By the number of a task: of what its tokens of this step chose, over all routers, the share of
-  // each expert; empty without tokens.
+  // By the number of a task, and by that of a script: of what its tokens of this step chose, over
+  // all routers, the share of each expert; empty without tokens.
   std::vector<std::vector<double>> task_loads;
+  std::vector<std::vector<double>> script_loads;
 };
 
 // Of the whole step, over all ranks, the same on every rank.
@@ -98,7 +99,9 @@ class TrainStep {
     TrainConfig train;
     RouterConfig router;
     uint64_t seed = 0;
-    std::vector<std::string> tasks = {};  // of the training data, by their numbers
+    // Of the training data, by their numbers: tasks, and what samples are written in.
+    std::vector<std::string> tasks = {};
+    std::vector<std::string> scripts = {};
   };
   // Throws: ConfigError when the localized balance loss names a task that is not there.
   TrainStep(const Parts& parts, const Options& options);
@@ -158,6 +161,7 @@ class TrainStep {
   StepResult check_again(const Task& task, const StepResult& first);
   StepEvidence evidence() const;
   void clip_and_update(const StepResult& result);
+  Tensor groups_of(const std::vector<StepSample>& samples) const;
   RouterReading read_routers() const;
   void look_after_routers(StepResult& result);
   void move_choice_biases(const Tensor& counts_RE);

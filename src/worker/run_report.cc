@@ -50,6 +50,18 @@ json router_json(const RouterReading::Router& router) {
           {"dead", router.dead}};
 }
 
+// Those that had tokens. Samples that name no task are of one without a name.
+json loads_by_name(const std::vector<std::string>& names,
+                   const std::vector<std::vector<double>>& loads) {
+  json by_name = json::object();
+  for (size_t i = 0; i < loads.size(); ++i) {
+    if (loads[i].empty()) continue;
+    const std::string& name = names.at(i);
+    by_name[name.empty() ? "(none)" : name] = loads[i];
+  }
+  return by_name;
+}
+
 // A step that was computed again is the clock's, or a machine's, not the run's.
 json step_check_json(const StepCheck& check) {
   json line = {{"computations", check.num_computations},
@@ -64,6 +76,7 @@ json step_check_json(const StepCheck& check) {
 
 RunReport::RunReport(const RunFolder& folder, const AdapterSet& adapters, const Options& options)
     : tasks_(options.tasks),
+      scripts_(options.scripts),
       metrics_(folder.metrics(), options.steps_done),
       line_({.num_steps = options.num_steps,
              .log_every = options.log_every,
@@ -142,18 +155,12 @@ void RunReport::routers_read(const RouterReading& reading, const StepResult& res
   for (const RouterReading::Router& router : reading.routers) {
     routers.push_back(router_json(router));
   }
-  json tasks = json::object();
-  for (size_t task = 0; task < reading.task_loads.size(); ++task) {
-    if (reading.task_loads[task].empty()) continue;
-    // Samples that name no task are of one without a name.
-    const std::string& name = tasks_.at(task);
-    tasks[name.empty() ? "(none)" : name] = reading.task_loads[task];
-  }
   append({{"type", "routers"},
           {"step", step},
           {"tokens", result.tokens},
           {"routers", routers},
-          {"tasks", tasks}});
+          {"tasks", loads_by_name(tasks_, reading.task_loads)},
+          {"scripts", loads_by_name(scripts_, reading.script_loads)}});
 }
 
 // A run that goes wrong may lose many routers at once: a few are spoken of, all are in the file.

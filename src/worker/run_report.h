@@ -28,8 +28,10 @@ class RunReport {
     int64_t steps_done = 0;  // when the run starts or goes on
     int64_t log_every = 1;
     int world_size = 1;
-    std::vector<std::string> tasks = {};  // of the training data, by their numbers
-    bool has_tensorboard = false;         // whether to write event files as well
+    // Of the training data, by their numbers: tasks, and what samples are written in.
+    std::vector<std::string> tasks = {};
+    std::vector<std::string> scripts = {};
+    bool has_tensorboard = false;  // whether to write event files as well
     ProgressLine::Style progress = ProgressLine::Style::kLines;
   };
   // Opens the metrics file and drops what it holds of steps that will be done again.
@@ -54,6 +56,7 @@ class RunReport {
   void alarmed(const std::vector<RouterAlarm>& alarms);
 
   std::vector<std::string> tasks_;
+  std::vector<std::string> scripts_;
   std::vector<int64_t> routed_experts_;  // by router
   MetricsFile metrics_;
   std::optional<EventFile> events_;

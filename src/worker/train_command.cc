@@ -118,7 +118,8 @@ TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& argument
                                                  : OptimizerPlacement::kReplicated),
       optimizer_(sync_.updated_parameters(), config_.train()),
       step_({session_.model(), session_.adapters(), sync_, optimizer_},
-            {config_.train(), config_.adapter().router(), config_.seed(), task_names()}),
+            {config_.train(), config_.adapter().router(), config_.seed(), task_names(),
+             data_.script_names()}),
       feeder_(data_.source(), config_.train().global_batch_size()),
       traffic_(session_.mesh()),
       ranks_(session_.mesh()) {
@@ -149,6 +150,7 @@ TrainingRun::TrainingRun(const RunConfig& config, const TrainArguments& argument
                            .log_every = config_.train().log_every(),
                            .world_size = world_.size(),
                            .tasks = data_.task_names(),
+                           .scripts = data_.script_names(),
                            .has_tensorboard = config_.train().tensorboard(),
                            .progress = progress_style(arguments.progress)});
   });

@@ -122,7 +122,8 @@ RowSource TrainingData::source() const {
     return TrainSequence{{ids.begin(), ids.end()},
                          {supervised.begin(), supervised.end()},
                          0,
-                         task_numbers_[cache_->task(sample)]};
+                         task_numbers_[cache_->task(sample)],
+                         cache_->script(sample)};
   };
   return source;
 }

@@ -33,6 +33,8 @@ class TrainingData {
   const std::vector<std::string>& task_names() const {
     return routed_tasks_.empty() ? cache_->tasks() : routed_tasks_;
   }
+  // Likewise of what they are written in.
+  const std::vector<std::string>& script_names() const { return cache_->scripts(); }
   // Refers to this object, which must outlive the feeder that is made from it.
   RowSource source() const;
 

@@ -221,7 +221,8 @@ def made_up_run(steps, layers=3, experts=4):
             yield {"type": "routers", "step": step, "tokens": 2000, "routers": [
                 {"name": name, "layer": 0, "linear": "gate_proj", "load": [0.5, 0.3, 0.2, 0.0], "entropy": 1.0,
                  "top1_share": 0.5, "dead": [3]} for name in names],
-                "tasks": {"exams": [0.7, 0.1, 0.2, 0.0], "dosage <i>": [0.25] * 4}}
+                "tasks": {"exams": [0.7, 0.1, 0.2, 0.0], "dosage <i>": [0.25] * 4},
+                "scripts": {"latin": [0.6, 0.2, 0.2, 0.0], "han": [0.1, 0.4, 0.5, 0.0]}}
 
 
 class TensorBoardE2E(TinyJob):

@@ -129,7 +129,8 @@ class RouterHealthE2E(Job):
         mean_entropy = sum(line["entropy"] for line in reading["routers"]) / len(names)
         self.assertAlmostEqual(mean_entropy, steps[-1]["entropy_loss"])
         self.assertTrue(reading["tasks"])
-        for load in reading["tasks"].values():
+        self.assertEqual(set(reading["scripts"]), {"latin"})
+        for load in (*reading["tasks"].values(), *reading["scripts"].values()):
             self.assertAlmostEqual(sum(load), 1.0)
 
     def test_a_task_that_the_data_do_not_have_is_refused(self):

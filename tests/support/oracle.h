@@ -107,8 +107,10 @@ inline std::string compare_routers(const RunOutcome& got, const RunOutcome& orac
       numbers.insert(numbers.end(), router.dead.begin(), router.dead.end());
       numbers.push_back(router.entropy);
     }
-    for (const std::vector<double>& load : reading.task_loads) {
-      numbers.insert(numbers.end(), load.begin(), load.end());
+    for (const auto* loads : {&reading.task_loads, &reading.script_loads}) {
+      for (const std::vector<double>& load : *loads) {
+        numbers.insert(numbers.end(), load.begin(), load.end());
+      }
     }
     return numbers;
   };

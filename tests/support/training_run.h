@@ -129,6 +129,8 @@ inline std::vector<TrainRow> random_rows(int64_t num_rows, int64_t first_sample,
       TrainSequence sequence;
       sequence.sample = sample;
       sequence.task = static_cast<int64_t>(philox_below(16, static_cast<uint64_t>(sample), 4)) - 1;
+      sequence.script =
+          static_cast<int64_t>(philox_below(21, static_cast<uint64_t>(sample), 3)) - 1;
       const auto length = 2 + philox_below(18, static_cast<uint64_t>(sample), 9);
       for (uint32_t t = 0; t < length; ++t) {
         const auto index = static_cast<uint64_t>(sample) * 64 + t;
@@ -157,7 +159,7 @@ class TrainedModel {
         sync_(loaded_.mesh(), loaded_.adapters().parameters(), options.optimizer),
         optimizer_(sync_.updated_parameters(), options.train),
         step_({loaded_.model(), loaded_.adapters(), sync_, optimizer_},
-              {options.train, adapter.router(), options.seed, {"a", "b", "c"}}) {}
+              {options.train, adapter.router(), options.seed, {"a", "b", "c"}, {"x", "y"}}) {}
   // One rank per member, each with rows of its own.
   TrainedModel(const std::filesystem::path& folder, const AdapterConfig& adapter,
                Communicator& world, at::ScalarType type, const Options& options)

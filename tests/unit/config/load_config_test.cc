@@ -159,6 +159,12 @@ TEST(LoadConfig, ReportsFilesThatCannotBeRead) {
                     "\n  " + large.string() + ": 1048577 bytes, but at most 1048576");
 }
 
+TEST(LoadConfig, ASettingInThePlaceOfAFileIsToldWhereItBelongs) {
+  EXPECT_THROW_WITH(load_config({{"train.max_steps=4"}, {}}), ConfigError,
+                    "train.max_steps=4: the file does not exist; a setting has its own --set: "
+                    "--set 'train.max_steps=4'");
+}
+
 TEST(LoadConfig, StopsAtTextThatIsNoMapping) {
   EXPECT_EQ(config_message("- a\n- b\n"),
             "the configuration has 1 fault:\n"

@@ -77,6 +77,34 @@ TEST_F(TokenCacheTest, TasksAreNumberedInTheOrderOfTheirFirstSample) {
   EXPECT_EQ(cache.task(3), 2u);
 }
 
+TEST_F(TokenCacheTest, ScriptsAreThoseOfQuestionsAndAnswers) {
+  const auto other =
+      folder_.write("other.json", "[" + sample("\xE4\xBD\xA0\xE5\xA5\xBD", "\xE6\x98\xAF MRI", "") +
+                                      "," + sample("1 + 1 = ?", "2", "") + "]");
+  const TokenCache built = open_or_build(request({source_of(data_), source_of(other, "own")}));
+  const TokenCache found = open_or_build(request({source_of(data_), source_of(other, "own")}));
+  EXPECT_EQ(found.build_reason(), "");
+  for (const TokenCache* cache : {&built, &found}) {
+    EXPECT_EQ(cache->scripts(), (std::vector<std::string>{"latin", "han", "other"}));
+    std::vector<uint32_t> numbers;
+    for (uint32_t i = 0; i < cache->num_samples(); ++i) numbers.push_back(cache->script(i));
+    EXPECT_EQ(numbers, (std::vector<uint32_t>{0, 0, 0, 1, 2}));
+  }
+}
+
+// What an older program has left is no reason to stop, nor are the data others for it.
+TEST_F(TokenCacheTest, AFileOfAnotherLayoutIsBuiltAnew) {
+  const TokenCache built = open_or_build(request());
+  std::fstream file(built.path(), std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(8);
+  file.put(1);
+  file.close();
+  const TokenCache again = open_or_build(request());
+  EXPECT_NE(again.build_reason().find("version 1, this program's is 2"), std::string::npos)
+      << again.build_reason();
+  EXPECT_EQ(again.fingerprint(), built.fingerprint());
+}
+
 TEST_F(TokenCacheTest, TheSecondOpeningFindsTheFileAndReportsTheSame) {
   TokenCacheRequest with_bad = request();
   with_bad.on_bad_sample = DataConfig::skip;

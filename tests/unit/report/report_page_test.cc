@@ -37,7 +37,8 @@ TEST(ReportPage, TextOfFilesIsNeverMarkup) {
   run.checkpoints = {{.name = evil, .time = evil}};
   run.log.add_line(
       R"({"type":"eval","step":1,"loss":1,"tasks":[{"task":"<img src=x>","loss":1,"questions":2}]})");
-  run.log.add_line(R"({"type":"routers","step":1,"routers":[],"tasks":{"<img src=x>":[0.5,0.5]}})");
+  run.log.add_line(R"({"type":"routers","step":1,"routers":[],"tasks":{"<img src=x>":[0.5,0.5]},)"
+                   R"("scripts":{"<img src=x>":[0.5,0.5],"han":[0.5,0.5]}})");
   run.log.add_line(R"({"type":"step","step":4,"sent_bytes":{"<img src=x>":{"<img src=x>":3}}})");
   run.log.add_line(R"({"type":"alarm","step":4,"router":"<img src=x>","action":"<img src=x>"})");
   for (const RunState state : {RunState::kEnded, RunState::kEmpty}) {
@@ -62,6 +63,17 @@ TEST(ReportPage, RouterAlarmsAreMarkedByStep) {
   EXPECT_THAT(page, HasSubstr("step 4: r0 has collapsed, 2 dead experts; action bias; r1 has "
                               "collapsed, 1 dead experts; action bias"));
   EXPECT_THAT(page, HasSubstr("step 8: r0 has recovered"));
+}
+
+TEST(ReportPage, ScriptsAreDrawnWhereThereAreSeveral) {
+  RunRecord run = run_of(3);
+  run.log.add_line(R"({"type":"routers","step":2,"routers":[],"scripts":{"latin":[0.5,0.5]}})");
+  EXPECT_THAT(report_page({run}, kStamp), Not(HasSubstr("Script by expert")));
+  run.log.add_line(
+      R"({"type":"routers","step":3,"routers":[],"scripts":{"han":[0.25,0.75],"latin":[0.5,0.5]}})");
+  const std::string page = report_page({run}, kStamp);
+  EXPECT_THAT(page, HasSubstr("Script by expert, step 3"));
+  EXPECT_THAT(page, HasSubstr("Per cent of a script"));
 }
 
 TEST(ReportPage, ALongRunStaysSmallAndSaysWhatWasPutTogether) {

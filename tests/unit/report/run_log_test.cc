@@ -28,7 +28,7 @@ TEST(RunLog, ReadsTheLinesOfARun) {
        R"({"type":"step","step":2,"loss":null,"tokens":100,"skipped":true,"timing":{}})",
        R"({"type":"ranks","step":2,"timing":{"ranks":[{"host":"h","work":0.4,"peak_memory_gib":2}]}})",
        R"({"type":"routers","step":2,"tokens":9,"routers":[{"name":"x","load":[0.75,0.25],)"
-       R"("entropy":0.5,"top1_share":0.75,"dead":[1]}],"tasks":{"a":[0.5,0.5]}})",
+       R"("entropy":0.5,"top1_share":0.75,"dead":[1]}],"tasks":{"a":[0.5,0.5]},"scripts":{"han":[0.25,0.75]}})",
        R"({"type":"alarm","step":2,"kind":"collapsed","router":"x","dead":[1,2],"action":"warn"})",
        R"({"type":"alarm","step":2,"kind":"recovered","router":"y","dead":[]})"});
   EXPECT_EQ(log.num_bad_lines(), 0);
@@ -42,7 +42,9 @@ TEST(RunLog, ReadsTheLinesOfARun) {
   EXPECT_EQ(log.evaluations().at(0).tasks.at(0).correct, 1);
   EXPECT_EQ(log.rank_reports().at(0).ranks.at(0).peak_memory_bytes, 2147483648.0);
   EXPECT_EQ(log.router_reports().at(0).routers.at(0).num_dead, 1u);
-  EXPECT_EQ(log.router_reports().at(0).tasks.at(0).task, "a");
+  EXPECT_EQ(log.router_reports().at(0).tasks.at(0).name, "a");
+  EXPECT_EQ(log.router_reports().at(0).scripts.at(0).name, "han");
+  EXPECT_EQ(log.router_reports().at(0).scripts.at(0).load, (std::vector<double>{0.25, 0.75}));
   ASSERT_EQ(log.alarms().size(), 2u);
   EXPECT_EQ(log.alarms()[0].router, "x");
   EXPECT_EQ(log.alarms()[0].num_dead, 2u);

@@ -283,8 +283,8 @@ TEST_F(TrainStepFacts, ASkippedStepMovesNoChoiceBias) {
   EXPECT_EQ(trained.step().router_health().record().steps(), 0);
 }
 
-// By hand from the rows' tasks and the recorded choices.
-TEST_F(TrainStepFacts, LoadsOfTasksAreSharesOfTheirTokensChoices) {
+// By hand from the rows' tasks and scripts and the recorded choices.
+TEST_F(TrainStepFacts, LoadsOfGroupsAreSharesOfTheirTokensChoices) {
   AdapterConfig adapter;
   adapter.mutable_router()->mutable_health()->set_every(1);
   TrainedModel trained = alone(adapter, at::kFloat, {});
@@ -293,27 +293,38 @@ TEST_F(TrainStepFacts, LoadsOfTasksAreSharesOfTheirTokensChoices) {
   const StepResult result = trained.step().run(0, deal_rows(all_rows, 0, 1, 4), 1e-3);
   ASSERT_TRUE(result.routers.has_value());
   ASSERT_EQ(result.routers->task_loads.size(), 3u) << "of tasks that are named";
-  std::map<int64_t, std::vector<double>> counts;
+  ASSERT_EQ(result.routers->script_loads.size(), 2u) << "of scripts that are named";
+  std::map<int64_t, std::vector<double>> of_tasks;
+  std::map<int64_t, std::vector<double>> of_scripts;
   for (const Tensor& chosen : trained.step().choices().front().chosen_TK) {
     int64_t token = 0;
     for (const TrainRow& row : all_rows) {
       for (const TrainSequence& sequence : row) {
-        std::vector<double>& of_task = counts[sequence.task];
+        std::vector<double>& of_task = of_tasks[sequence.task];
+        std::vector<double>& of_script = of_scripts[sequence.script];
         of_task.resize(adapter.num_experts());
+        of_script.resize(adapter.num_experts());
         for (size_t t = 0; t < sequence.ids.size(); ++t, ++token) {
           for (int64_t k = 0; k < chosen.size(1); ++k) {
-            of_task[static_cast<size_t>(chosen[token][k].item<int64_t>())] += 1.0;
+            const auto expert = static_cast<size_t>(chosen[token][k].item<int64_t>());
+            of_task[expert] += 1.0;
+            of_script[expert] += 1.0;
           }
         }
       }
     }
   }
-  for (int64_t task = 0; task < 3; ++task) {
-    const std::vector<double>& load = result.routers->task_loads[static_cast<size_t>(task)];
-    ASSERT_EQ(load.empty(), counts[task].empty()) << "task " << task;
-    const double sum = std::accumulate(counts[task].begin(), counts[task].end(), 0.0);
-    for (size_t e = 0; e < load.size(); ++e) EXPECT_DOUBLE_EQ(load[e], counts[task][e] / sum);
-  }
+  const auto expect_shares = [](const std::vector<std::vector<double>>& loads,
+                                std::map<int64_t, std::vector<double>>& counts) {
+    for (int64_t group = 0; group < std::ssize(loads); ++group) {
+      const std::vector<double>& load = loads[static_cast<size_t>(group)];
+      ASSERT_EQ(load.empty(), counts[group].empty()) << "group " << group;
+      const double sum = std::accumulate(counts[group].begin(), counts[group].end(), 0.0);
+      for (size_t e = 0; e < load.size(); ++e) EXPECT_DOUBLE_EQ(load[e], counts[group][e] / sum);
+    }
+  };
+  expect_shares(result.routers->task_loads, of_tasks);
+  expect_shares(result.routers->script_loads, of_scripts);
 }
 
 TEST_F(TrainStepFacts, StopRequestOfOneRankReachesAll) {
