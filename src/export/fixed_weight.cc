@@ -29,7 +29,7 @@ Tensor fixed_weight(const Tensor& weight_OI, const LinearAdapter& linear, int64_
       each_experts_A(linear.lora_A.detach(), spec, spec.num_experts).to(at::kFloat).flatten(0, 1);
   const Tensor b_RO =
       (linear.lora_B.detach().to(at::kFloat) * gates_E.view({-1, 1, 1})).flatten(0, 1);
-  const Tensor sum_OI = at::addmm(weight_OI.to(at::kFloat), b_RO.t(), a_RI);
+  Tensor sum_OI = at::addmm(weight_OI.to(at::kFloat), b_RO.t(), a_RI);
   if (!spec.is_dora) return sum_OI;
   const Tensor factor_O =
       linear.magnitude.detach().to(at::kFloat) / at::linalg_vector_norm(sum_OI, 2.0, {1});

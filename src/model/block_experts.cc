@@ -91,7 +91,7 @@ TokenIds ids_of_pairs(const TokenIds& ids, const TokenPairs& pairs) {
 // W x + s B_e A_e x of each pair: [pairs, F]. base_TF: W x of each token.
 Tensor pair_products(const Tensor& base_TF, const Tensor& x_TD, const SplitLinear& linear,
                      const BlockStates& states, const ForwardPass& pass) {
-  const Tensor base_PF = spread_to_pairs(base_TF, states.pairs);
+  Tensor base_PF = spread_to_pairs(base_TF, states.pairs);
   if (!is_of_block(linear.adapter)) return base_PF;
   const BlockExperts experts(*linear.adapter, x_TD.scalar_type(), pass);
   const ForwardContext& context = pass.context();

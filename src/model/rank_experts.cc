@@ -109,7 +109,7 @@ Tensor weights_held(const Routing& routing, const LinearAdapter& adapter) {
 
 // Rows of all pairs, in the order in which they travel, from those of this rank's.
 Tensor gather_pairs(const Tensor& own_rows, const ChosenPairs& pairs, Communicator& tp) {
-  const Tensor rows = gather_rows(tp, own_rows, pairs.rows);
+  Tensor rows = gather_rows(tp, own_rows, pairs.rows);
   if (!MOLORA_MUTANT(kBottleneckOwnOnly)) return rows;
   const Tensor mask = at::zeros({rows.size(0), 1}, rows.options());
   mask.slice(0, pairs.held.begin, pairs.held.end()).fill_(1);

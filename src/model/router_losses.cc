@@ -163,7 +163,7 @@ Tensor expert_shares(const Tensor& counts_RE, int64_t num_tokens, const AdapterS
                      RouterConfig::AcrossRouters across) {
   const Tensor counts = counts_RE.to(at::kDouble);
   const bool is_open = router_specs(adapters).front()->has_open_choice();
-  const Tensor share_RE =
+  Tensor share_RE =
       is_open ? counts / static_cast<double>(num_tokens) : counts / counts.sum(1, /*keepdim=*/true);
   if (across != RouterConfig::concat) return share_RE;
   return share_RE.mean(0, /*keepdim=*/true).expand_as(share_RE);

@@ -202,6 +202,7 @@ std::vector<double> RouterHealth::load(int64_t router) const {
   }
   const int64_t all = std::max<int64_t>(1, std::accumulate(sums.begin(), sums.end(), int64_t{0}));
   std::vector<double> shares;
+  shares.reserve(sums.size());
   for (const int64_t sum : sums) {
     shares.push_back(static_cast<double>(sum) / static_cast<double>(all));
   }

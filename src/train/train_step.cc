@@ -57,7 +57,7 @@ void damage_gradients(const std::vector<Parameter>& parameters, InjectedKind kin
     Tensor& gradient = parameter.value.mutable_grad();
     if (!gradient.defined() || gradient.count_nonzero().item<int64_t>() == 0) continue;
     Tensor damaged = to_host(gradient).clone(at::MemoryFormat::Contiguous);
-    const int64_t at = damaged.flatten().nonzero()[0][0].item<int64_t>();
+    const auto at = damaged.flatten().nonzero()[0][0].item<int64_t>();
     if (damaged.scalar_type() == at::kDouble) {
       damage_element<double, uint64_t>(damaged.mutable_data_ptr<double>()[at], kind);
     } else {
@@ -81,7 +81,7 @@ std::vector<std::vector<double>> shares_of_rows(const Tensor& load_NE, int64_t c
   std::vector<std::vector<double>> all;
   for (int64_t row = 0; row < count; ++row) {
     const Tensor load_E = load_NE.select(0, row);
-    const double sum = load_E.sum().item<double>();
+    const auto sum = load_E.sum().item<double>();
     std::vector<double> shares;
     if (sum > 0.0) {
       for (const double load : elements<double>(load_E)) shares.push_back(load / sum);
@@ -198,6 +198,7 @@ Tensor TrainStep::groups_of(const std::vector<StepSample>& samples) const {
   };
   const int64_t num_scripts = std::ssize(options_.scripts);
   std::vector<int64_t> groups;
+  groups.reserve(samples.size());
   for (const StepSample& sample : samples) {
     groups.push_back(known_or_last(sample.task, std::ssize(options_.tasks)) * (num_scripts + 1) +
                      known_or_last(sample.script, num_scripts));
