@@ -29,6 +29,8 @@ class RealTensorBoardE2E(TensorBoardE2E):
     """The tests of event files again, read by TensorBoard's own reader."""
 
     def read(self, folder):
+        self.assertTrue(os.path.exists(TENSORBOARD_PYTHON),
+                        f"{TENSORBOARD_PYTHON} is not there: bash tools/setup.sh pictures")
         done = subprocess.run([TENSORBOARD_PYTHON, "-c", READ_WITH_TENSORBOARD, str(folder)], capture_output=True,
                               text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
