@@ -86,56 +86,63 @@ class FieldPairs {
   void check_family() {
     const AdapterConfig& adapter = config_.adapter();
     const RouterConfig& router = adapter.router();
-    const auto check = [&](std::string_view name, bool is_wrong, std::string_view why) {
-      if (is_wrong && !are_faulty({name, "adapter.router.gate"})) add(name, std::string(why));
-    };
     for (const uint32_t rank : adapter.lora_rank_by_layer()) {
-      check("adapter.lora_rank_by_layer", rank == 0, "expected ranks of at least 1, got 0");
+      check_beside_gate("adapter.lora_rank_by_layer", rank == 0,
+                        "expected ranks of at least 1, got 0");
     }
-    check("adapter.frozen_experts", adapter.shared_a() && adapter.frozen_experts_size() > 0,
-          "an expert cannot keep its values while all share one A (adapter.shared_A); remove one "
-          "of the two");
-    check("adapter.router.selection",
-          router.selection() != RouterConfig::highest && !has_fixed_choice(router),
-          "has no effect: the gate takes no fixed number of experts; remove it, or use "
-          "topk_softmax");
-    check("adapter.router.bias_update_rate",
-          router.bias_update_rate() != 0.0 && !has_fixed_choice(router),
-          "has no effect: the gate takes no fixed number of experts; remove it, or use "
-          "topk_softmax");
-    check("adapter.router.health.action",
-          router.health().action() == RouterHealthConfig::bias && !has_fixed_choice(router),
-          "bias cannot help with a gate that takes no fixed number of experts; use raise_loss or "
-          "revive");
-    check(
+    check_beside_gate(
+        "adapter.frozen_experts", adapter.shared_a() && adapter.frozen_experts_size() > 0,
+        "an expert cannot keep its values while all share one A (adapter.shared_A); remove one "
+        "of the two");
+    check_beside_gate("adapter.router.selection",
+                      router.selection() != RouterConfig::highest && !has_fixed_choice(router),
+                      "has no effect: the gate takes no fixed number of experts; remove it, or use "
+                      "topk_softmax");
+    check_beside_gate("adapter.router.bias_update_rate",
+                      router.bias_update_rate() != 0.0 && !has_fixed_choice(router),
+                      "has no effect: the gate takes no fixed number of experts; remove it, or use "
+                      "topk_softmax");
+    check_beside_gate(
+        "adapter.router.health.action",
+        router.health().action() == RouterHealthConfig::bias && !has_fixed_choice(router),
+        "bias cannot help with a gate that takes no fixed number of experts; use raise_loss or "
+        "revive");
+    check_beside_gate(
         "adapter.router.top_p_mass",
         router.gate() != RouterConfig::top_p && router.top_p_mass() != RouterConfig().top_p_mass(),
         "has no effect without adapter.router.gate: top_p; remove it, or set the gate");
-    check("adapter.router.threshold_max",
-          router.gate() != RouterConfig::threshold && router.threshold_max() != 0.0,
-          "has no effect without adapter.router.gate: threshold; remove it, or set the gate");
-    check("adapter.router.loss_across_routers",
-          router.loss_across_routers() == RouterConfig::concat &&
-              adapter.num_experts_by_layer_size() > 0,
-          "concat needs as many experts in each router (adapter.num_experts_by_layer); use mean or "
-          "sum");
-    check("adapter.router.heads", router.heads() != 1 && router.input() == RouterConfig::task,
-          "a task has no parts: heads route the parts of a token; remove one of the two");
-    check(
+    check_beside_gate(
+        "adapter.router.threshold_max",
+        router.gate() != RouterConfig::threshold && router.threshold_max() != 0.0,
+        "has no effect without adapter.router.gate: threshold; remove it, or set the gate");
+    check_beside_gate(
+        "adapter.router.loss_across_routers",
+        router.loss_across_routers() == RouterConfig::concat &&
+            adapter.num_experts_by_layer_size() > 0,
+        "concat needs as many experts in each router (adapter.num_experts_by_layer); use mean or "
+        "sum");
+    check_beside_gate(
+        "adapter.router.heads", router.heads() != 1 && router.input() == RouterConfig::task,
+        "a task has no parts: heads route the parts of a token; remove one of the two");
+    check_beside_gate(
         "adapter.router.heads", router.heads() != 1 && router.scope() == RouterConfig::block,
         "heads are of linears with a router each; remove it, or use adapter.router.scope: linear");
-    check("adapter.router.tasks", router.input() == RouterConfig::task && router.tasks_size() == 0,
-          "expected the names of the tasks, as adapter.router.input: task routes by them");
-    check("adapter.router.tasks", router.input() == RouterConfig::token && router.tasks_size() != 0,
-          "has no effect with adapter.router.input: token; remove it");
-    check("adapter.router.input",
-          router.input() == RouterConfig::task &&
-              (router.scope() == RouterConfig::block || router.gate() == RouterConfig::threshold ||
-               adapter.num_experts_by_layer_size() > 0),
-          "one gate for all linears needs scope linear, as many experts in each layer and another "
-          "gate than threshold");
-    check("adapter.dora", adapter.dora() && !any_target(adapter.targets(), TargetsConfig::lora),
-          "has no effect: no linear in adapter.targets is 'lora'; remove it, or set one");
+    check_beside_gate(
+        "adapter.router.tasks", router.input() == RouterConfig::task && router.tasks_size() == 0,
+        "expected the names of the tasks, as adapter.router.input: task routes by them");
+    check_beside_gate("adapter.router.tasks",
+                      router.input() == RouterConfig::token && router.tasks_size() != 0,
+                      "has no effect with adapter.router.input: token; remove it");
+    check_beside_gate(
+        "adapter.router.input",
+        router.input() == RouterConfig::task &&
+            (router.scope() == RouterConfig::block || router.gate() == RouterConfig::threshold ||
+             adapter.num_experts_by_layer_size() > 0),
+        "one gate for all linears needs scope linear, as many experts in each layer and another "
+        "gate than threshold");
+    check_beside_gate(
+        "adapter.dora", adapter.dora() && !any_target(adapter.targets(), TargetsConfig::lora),
+        "has no effect: no linear in adapter.targets is 'lora'; remove it, or set one");
   }
 
   // Experts that are whole MLPs.
@@ -179,31 +186,33 @@ class FieldPairs {
   // Losses and measures that the routers' other settings leave without effect.
   void check_router_losses() {
     const RouterConfig& router = config_.adapter().router();
-    const auto check = [&](std::string_view name, bool is_wrong, std::string_view why) {
-      if (is_wrong && !are_faulty({name, "adapter.router.gate"})) add(name, std::string(why));
-    };
-    check("adapter.router.balance_loss_coef",
-          router.gate() == RouterConfig::dense_softmax && router.balance_loss_coef() != 0.0,
-          "has no effect: with dense_softmax every token uses every expert, so that all have the "
-          "same share; use adapter.router.localized_balance or entropy_loss_coef");
-    check("adapter.router.health.action",
-          router.gate() == RouterConfig::dense_softmax &&
-              router.health().action() == RouterHealthConfig::raise_loss,
-          "raise_loss cannot help with dense_softmax, where the balance loss has no effect; use "
-          "revive");
-    check("adapter.router.health.action",
-          router.health().action() != RouterHealthConfig::warn && router.health().window() == 0,
-          "has no effect with adapter.router.health.window: 0, which raises no alarms; remove it, "
-          "or set a window");
+    check_beside_gate(
+        "adapter.router.balance_loss_coef",
+        router.gate() == RouterConfig::dense_softmax && router.balance_loss_coef() != 0.0,
+        "has no effect: with dense_softmax every token uses every expert, so that all have the "
+        "same share; use adapter.router.localized_balance or entropy_loss_coef");
+    check_beside_gate(
+        "adapter.router.health.action",
+        router.gate() == RouterConfig::dense_softmax &&
+            router.health().action() == RouterHealthConfig::raise_loss,
+        "raise_loss cannot help with dense_softmax, where the balance loss has no effect; use "
+        "revive");
+    check_beside_gate(
+        "adapter.router.health.action",
+        router.health().action() != RouterHealthConfig::warn && router.health().window() == 0,
+        "has no effect with adapter.router.health.window: 0, which raises no alarms; remove it, "
+        "or set a window");
     const LocalizedBalanceConfig& localized = router.localized_balance();
-    check("adapter.router.localized_balance.tasks",
-          localized.coef() == 0.0 && localized.tasks_size() > 0,
-          "has no effect without adapter.router.localized_balance.coef; remove it, or set a "
-          "weight");
-    check("adapter.router.localized_balance.coef",
-          localized.coef() != 0.0 && localized.delta() != 0.0 && localized.tasks_size() == 0,
-          "needs to know which tasks prefer the first half of the experts; name them in "
-          "adapter.router.localized_balance.tasks, or set delta: 0");
+    check_beside_gate(
+        "adapter.router.localized_balance.tasks",
+        localized.coef() == 0.0 && localized.tasks_size() > 0,
+        "has no effect without adapter.router.localized_balance.coef; remove it, or set a "
+        "weight");
+    check_beside_gate(
+        "adapter.router.localized_balance.coef",
+        localized.coef() != 0.0 && localized.delta() != 0.0 && localized.tasks_size() == 0,
+        "needs to know which tasks prefer the first half of the experts; name them in "
+        "adapter.router.localized_balance.tasks, or set delta: 0");
   }
 
   void check_warmup() {
@@ -383,6 +392,11 @@ class FieldPairs {
       if (faults_.covers("adapter.targets." + name)) return true;
     }
     return false;
+  }
+
+  // A fault of a field that the gate decides about; silent while either is wrong in itself.
+  void check_beside_gate(std::string_view name, bool is_wrong, std::string_view why) {
+    if (is_wrong && !are_faulty({name, "adapter.router.gate"})) add(name, std::string(why));
   }
 
   void add(std::string_view name, const std::string& what) {

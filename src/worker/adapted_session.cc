@@ -65,6 +65,12 @@ void load_adapter(const ResolvedModel& model, const ModelSession& session, Adapt
   load_checkpoint(local_files(), model.step_folder, LoadScope::kAdapter, state);
 }
 
+void warn_of_unknown_base(const ResolvedModel& model, const ModelSession& session) {
+  if (!model.base_fingerprint.empty()) return;
+  spdlog::warn("{} does not say which base model it was trained on; taken for that: {}",
+               model.adapter_path().string(), session.base_path());
+}
+
 AdaptedSession::AdaptedSession(const ResolvedModel& model, Communicator& world)
     : config_(fit_layout(model.config, world)), session_(config_, model.expert_ways, world) {
   if (model.adapter_path().empty()) {
@@ -73,10 +79,7 @@ AdaptedSession::AdaptedSession(const ResolvedModel& model, Communicator& world)
   }
   together(world, [&] { load_adapter(model, session_, session_.adapters()); });
   if (world.rank() != 0) return;
-  if (model.base_fingerprint.empty()) {
-    spdlog::warn("{} does not say which base model it was trained on; taken for that: {}",
-                 model.adapter_path().string(), session_.base_path());
-  }
+  warn_of_unknown_base(model, session_);
   spdlog::info("adapter of {}", model.adapter_path().string());
 }
 

@@ -7,7 +7,7 @@
 
 namespace molora {
 
-// REQUIRES of both: `model` has an adapter.
+// REQUIRES of all three: `model` has an adapter.
 //
 // Throws: ConfigError when the adapter was trained on another base than the session has.
 void check_base(const ResolvedModel& model, const ModelSession& session);
@@ -15,6 +15,8 @@ void check_base(const ResolvedModel& model, const ModelSession& session);
 // others of the same layout over its base. This rank alone. Throws: as check_base();
 // CheckpointError, DataError, IoError.
 void load_adapter(const ResolvedModel& model, const ModelSession& session, AdapterSet& adapters);
+// Where check_base() had nothing to compare. To be called on one rank.
+void warn_of_unknown_base(const ResolvedModel& model, const ModelSession& session);
 
 class AdaptedSession {
  public:

@@ -68,10 +68,7 @@ void begin_with_named_adapter(const RunConfig& config, ModelSession& session, Co
     load_adapter(model, session, session.adapters());
   });
   if (world.rank() != 0) return;
-  if (model.base_fingerprint.empty()) {
-    spdlog::warn("{} does not say which base model it was trained on; taken for that: {}",
-                 model.adapter_path().string(), session.base_path());
-  }
+  warn_of_unknown_base(model, session);
   spdlog::info("the adapter begins as that of {}", model.adapter_path().string());
 }
 
